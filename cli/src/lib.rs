@@ -1,0 +1,4 @@
+//! The command line as a library, so that tests and generated pages can see it.
+
+pub mod command;
+pub mod runtime;

@@ -1,0 +1,3 @@
+//! `weft`: run services in the mesh, apply policy, query telemetry.
+
+fn main() {}

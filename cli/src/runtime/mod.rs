@@ -1,0 +1,1 @@
+//! Run processes inside the mesh: namespaces, addresses, sidecars.

@@ -1,0 +1,1 @@
+//! Attest, sign, renew; keep the root.

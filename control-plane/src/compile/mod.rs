@@ -1,0 +1,1 @@
+//! Pure: a world and a scope become resources.

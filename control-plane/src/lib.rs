@@ -1,0 +1,12 @@
+//! The control plane. Modules stand in the order in which a policy travels: see `docs/life-of-a-policy.md`.
+
+pub mod source;
+pub mod admission;
+pub mod world;
+pub mod compile;
+pub mod push;
+pub mod authority;
+pub mod telemetry;
+
+pub mod api;
+pub mod admin;

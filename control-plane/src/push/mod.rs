@@ -1,0 +1,1 @@
+//! The xDS server: subscriptions, queues, nonces, acknowledgements.

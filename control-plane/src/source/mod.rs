@@ -1,0 +1,1 @@
+//! Read objects: from files and the API, typed, each with its provenance.

@@ -1,0 +1,1 @@
+//! Take sidecars' reports; answer queries.

@@ -1,0 +1,1 @@
+//! Services, workloads and policies, indexed and immutable.

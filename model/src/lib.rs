@@ -1,0 +1,10 @@
+//! The words both sides share, as checked types: what a control plane compiles is what a proxy runs.
+//!
+//! Nothing here does I/O or is asynchronous. Each type says where it comes from in xDS (`xds`), and what is
+//! *decided* with it (match a route, pick a filter chain) is a pure function beside it, so that the matcher that
+//! explains is the matcher that runs.
+
+pub mod histogram;
+pub mod identity;
+pub mod node;
+pub mod provenance;

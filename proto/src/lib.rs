@@ -1,0 +1,69 @@
+//! The wire: Weft's own protobuf services, Istio's certificate and name-table messages, and the xDS v3 types
+//! (from `envoy-types`) under short names.
+//!
+//! Nothing here decides anything: checked types live in `weft-model`.
+
+#![allow(missing_docs, unreachable_pub, reason = "generated code carries the comments of its .proto file")]
+
+/// What `weft` asks the control plane.
+pub mod api {
+    tonic::include_proto!("weft.api.v1alpha1");
+}
+
+/// What sidecars report to the control plane.
+pub mod telemetry {
+    tonic::include_proto!("weft.telemetry.v1alpha1");
+}
+
+/// Istio's wire formats that Weft speaks.
+pub mod istio {
+    /// `IstioCertificateService`: how workloads get their certificates.
+    pub mod ca {
+        tonic::include_proto!("istio.v1.auth");
+    }
+    /// The name table a sidecar's resolver answers from.
+    pub mod nds {
+        tonic::include_proto!("istio.networking.nds.v1");
+    }
+}
+
+/// The xDS v3 types.
+pub mod xds {
+    pub use envoy_types::pb::envoy::config::accesslog::v3 as accesslog;
+    pub use envoy_types::pb::envoy::config::cluster::v3 as cluster;
+    pub use envoy_types::pb::envoy::config::core::v3 as core;
+    pub use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
+    pub use envoy_types::pb::envoy::config::listener::v3 as listener;
+    pub use envoy_types::pb::envoy::config::route::v3 as route;
+    pub use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as fault_common;
+    pub use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
+    pub use envoy_types::pb::envoy::extensions::filters::http::router::v3 as router;
+    pub use envoy_types::pb::envoy::extensions::filters::listener::{
+        http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
+        tls_inspector::v3 as tls_inspector,
+    };
+    pub use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+    pub use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+    pub use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3 as raw_buffer;
+    pub use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
+    pub use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream_http;
+    pub use envoy_types::pb::envoy::service::discovery::v3 as discovery;
+    pub use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
+    pub use envoy_types::pb::envoy::r#type::v3 as kind;
+    pub use envoy_types::pb::google::protobuf;
+    pub use envoy_types::pb::google::rpc::Status;
+}
+
+/// Type URLs of the resources Weft exchanges.
+pub mod type_url {
+    pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
+    pub const ROUTE: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+    pub const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+    pub const ENDPOINT: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
+    pub const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+    pub const NAME_TABLE: &str = "type.googleapis.com/istio.networking.nds.v1.NameTable";
+
+    /// All, in the order in which a change must be applied so that nothing refers to what is not there yet
+    /// (<https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol>, "eventual consistency considerations").
+    pub const IN_ORDER: [&str; 5] = [CLUSTER, ENDPOINT, LISTENER, ROUTE, NAME_TABLE];
+}

@@ -1,0 +1,1 @@
+//! Ready, health, configuration dump, stats, drain.

@@ -1,0 +1,1 @@
+//! One body type for every protocol.

@@ -1,0 +1,1 @@
+//! The xDS client: stream, acknowledgements, store, last good on disk.

@@ -1,0 +1,1 @@
+//! Answer the mesh's names; forward the rest.

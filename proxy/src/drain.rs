@@ -1,0 +1,1 @@
+//! Stop taking new work, finish what is under way.

@@ -1,0 +1,1 @@
+//! Allow and change requests, in one fixed order.

@@ -1,0 +1,1 @@
+//! The workload's key and certificate: request, renew, never export.

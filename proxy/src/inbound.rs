@@ -1,0 +1,1 @@
+//! The story of a request that comes to the workload.

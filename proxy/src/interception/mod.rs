@@ -1,0 +1,1 @@
+//! The packet-filter rules that bring a workload's traffic to the proxy.

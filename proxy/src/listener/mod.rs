@@ -1,0 +1,1 @@
+//! Accept connections, find where they were going and what they speak.

@@ -1,0 +1,6 @@
+//! `weft-proxy`: the sidecar.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Command line and environment, checked once; every mistake reported.

@@ -1,0 +1,1 @@
+//! Record: metrics, access log, traces, reports.

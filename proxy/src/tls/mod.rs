@@ -1,0 +1,1 @@
+//! Terminate and originate mutual TLS; verify SPIFFE identities.

@@ -1,0 +1,1 @@
+//! Send the request: pools, connections, attempts.

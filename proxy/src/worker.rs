@@ -1,0 +1,1 @@
+//! One thread, one runtime, its own listeners and pools.
