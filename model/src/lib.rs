@@ -4,7 +4,15 @@
 //! *decided* with it (match a route, pick a filter chain) is a pure function beside it, so that the matcher that
 //! explains is the matcher that runs.
 
-pub mod histogram;
+pub mod listener;
+pub mod matcher;
+pub mod route;
+pub mod policy;
+pub mod cluster;
+pub mod endpoint;
+pub mod snapshot;
+
 pub mod identity;
 pub mod node;
 pub mod provenance;
+pub mod histogram;

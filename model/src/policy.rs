@@ -1,0 +1,186 @@
+//! What a route does besides choosing a destination: time-outs, retries, faults, header changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+/// A share of requests, in millionths.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Fraction(u32);
+
+impl Fraction {
+    /// Every request.
+    pub const ALL: Self = Self(1_000_000);
+
+    /// `percent` of requests; values outside 0..=100 are brought to the nearest end.
+    #[must_use]
+    pub fn from_percent(percent: f64) -> Self {
+        Self((percent.clamp(0.0, 100.0) * 10_000.0).round() as u32)
+    }
+
+    /// Of `millionths` in a million; more than a million is all.
+    #[must_use]
+    pub fn from_millionths(millionths: u32) -> Self {
+        Self(millionths.min(1_000_000))
+    }
+
+    /// In millionths, 0..=1,000,000.
+    #[must_use]
+    pub fn millionths(self) -> u32 {
+        self.0
+    }
+
+    /// Whether a request that drew `random` (any number, evenly distributed) is of the share.
+    #[must_use]
+    pub fn includes(self, random: u32) -> bool {
+        random % 1_000_000 < self.0
+    }
+}
+
+/// What a failed attempt must look like to be tried again: Envoy's `retry_on` and `retry_grpc_on`
+/// (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-retry-on>).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RetryConditions(u32);
+
+macro_rules! retry_conditions {
+    ($($(#[$doc:meta])* $constant:ident = $bit:literal, $word:literal;)*) => {
+        impl RetryConditions {
+            $($(#[$doc])* pub const $constant: Self = Self(1 << $bit);)*
+            const WORDS: &[(Self, &'static str)] = &[$((Self::$constant, $word)),*];
+        }
+    };
+}
+
+retry_conditions! {
+    /// Connecting failed or timed out.
+    CONNECT_FAILURE = 0, "connect-failure";
+    /// HTTP/2's REFUSED_STREAM: provably unprocessed.
+    REFUSED_STREAM = 1, "refused-stream";
+    /// The upstream closed or reset without an answer.
+    RESET = 2, "reset";
+    /// As `reset`, but only while no byte of the request was sent.
+    RESET_BEFORE_REQUEST = 3, "reset-before-request";
+    /// 502, 503 or 504.
+    GATEWAY_ERROR = 4, "gateway-error";
+    /// Any 5xx, or no answer.
+    SERVER_ERROR = 5, "5xx";
+    /// 409.
+    RETRIABLE_4XX = 6, "retriable-4xx";
+    /// One of the policy's status codes.
+    STATUS_CODES = 7, "retriable-status-codes";
+    /// gRPC status 1.
+    GRPC_CANCELLED = 8, "cancelled";
+    /// gRPC status 4.
+    GRPC_DEADLINE_EXCEEDED = 9, "deadline-exceeded";
+    /// gRPC status 13.
+    GRPC_INTERNAL = 10, "internal";
+    /// gRPC status 8.
+    GRPC_RESOURCE_EXHAUSTED = 11, "resource-exhausted";
+    /// gRPC status 14.
+    GRPC_UNAVAILABLE = 12, "unavailable";
+}
+
+impl RetryConditions {
+    /// Both sets together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` are in this set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The condition that Envoy calls `word`.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(_, known)| *known == word).map(|(condition, _)| *condition)
+    }
+
+    /// Envoy's words of the set, in a fixed order.
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        Self::WORDS.iter().filter(move |(condition, _)| self.contains(*condition)).map(|(_, word)| *word)
+    }
+}
+
+/// When and how often a request is tried again.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RetryPolicy {
+    /// Further attempts at most, after the first.
+    pub retries: u32,
+    /// What a failed attempt must look like.
+    pub conditions: RetryConditions,
+    /// For [`RetryConditions::STATUS_CODES`].
+    pub status_codes: Arc<[u16]>,
+    /// Bound on one attempt; none means the request's own.
+    pub per_try_timeout: Option<Duration>,
+    /// Mean wait before the first retry; doubles with each, with full jitter.
+    pub backoff_base: Duration,
+    /// Longest wait.
+    pub backoff_max: Duration,
+    /// A request that may have been processed is sent again only when its method is idempotent (RFC 9110, 9.2.2).
+    /// True unless the user named the conditions.
+    pub idempotent_only: bool,
+    /// Prefer endpoints that this request has not tried.
+    pub avoid_tried_endpoints: bool,
+}
+
+impl RetryPolicy {
+    /// Envoy's and Istio's back-off: 25 ms to 250 ms.
+    pub const BACKOFF_BASE: Duration = Duration::from_millis(25);
+    /// Ten times the base.
+    pub const BACKOFF_MAX: Duration = Duration::from_millis(250);
+}
+
+/// A fault that is injected on purpose.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Fault {
+    /// Wait so long, for that share of requests.
+    pub delay: Option<(Duration, Fraction)>,
+    /// Answer so, for that share of requests.
+    pub abort: Option<(Abort, Fraction)>,
+}
+
+/// How an aborted request is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Abort {
+    /// With this HTTP status, 200..=599.
+    Http(u16),
+    /// With HTTP 200 and this gRPC status.
+    Grpc(u32),
+}
+
+/// Changes to a set of headers: removals first, then `set`, then `add` (Envoy applies them in this order).
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct HeaderMutations {
+    /// Taken away.
+    pub remove: Vec<HeaderName>,
+    /// Given this value alone.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Given this value beside those they have.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl HeaderMutations {
+    /// Whether there is nothing to change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
+    /// Applies the changes.
+    pub fn apply(&self, headers: &mut http::HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
