@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 #[cfg(test)]
 #[path = "limit_tests.rs"]
@@ -43,8 +41,7 @@ impl Allowances {
     }
 
     /// Takes `cost` from an address' allowance; how long to wait when there is not enough.
-    pub(super) fn take(&self, address: IpAddr, cost: f64) -> Result<(), Duration> {
-        let now = Instant::now();
+    pub(super) fn take(&self, address: IpAddr, cost: f64, now: Instant) -> Result<(), Duration> {
         let full = f64::from(self.limit.burst);
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         if left.len() >= REMEMBERED && !left.contains_key(&address) {

@@ -41,7 +41,7 @@ impl ServerCertificate {
         Ok(Arc::new(Self { authority, identity, dns_names, current, renewing: Mutex::new(()) }))
     }
 
-    fn certified_key(&self) -> Arc<CertifiedKey> {
+    pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {
         let due = |current: &Current| self.authority.clock().now() >= current.renew_at;
         if due(&self.current.load()) {
             // One handshake renews; the others go on with what there is.

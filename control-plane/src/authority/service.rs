@@ -1,7 +1,7 @@
 //! `IstioCertificateService/CreateCertificate`: a request and a proof become a certificate.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tonic::{Request, Response, Status};
 use weft_model::identity::WorkloadIdentity;
@@ -111,7 +111,7 @@ impl CertificateService {
 
     fn charge(&self, address: Option<std::net::IpAddr>, cost: f64) -> Result<(), Status> {
         let Some(address) = address else { return Ok(()) };
-        self.allowances.take(address, cost).map_err(|wait| {
+        self.allowances.take(address, cost, Instant::now()).map_err(|wait| {
             Status::resource_exhausted(format!(
                 "too many certificate requests from {address}; try again in {} s",
                 wait.as_secs() + 1

@@ -155,8 +155,8 @@ impl Identity {
         }
     }
 
-    /// From now on new handshakes use this one.
-    pub(super) fn publish(&self, certificate: WorkloadCertificate) {
+    /// From now on new handshakes use this one; connections made under the last one stay.
+    pub(crate) fn replace(&self, certificate: WorkloadCertificate) {
         self.0.trust_bundle.store(Arc::new(certificate.trust_bundle().clone()));
         let certificate = Arc::new(certificate);
         self.0.current.store(Some(Arc::clone(&certificate)));

@@ -42,7 +42,7 @@ pub async fn renew(identity: Identity, settings: IdentitySettings, clock: Clock)
                     lifetime = ?certificate.not_after().duration_since(clock.now()).unwrap_or_default(),
                     "obtained a certificate"
                 );
-                identity.publish(certificate);
+                identity.replace(certificate);
                 identity.renewal(|state| {
                     state.renewals += 1;
                     state.failures = 0;
@@ -78,9 +78,13 @@ fn retry_after(failures: u64) -> Duration {
 }
 
 async fn wait_until(deadline: SystemTime, clock: &Clock) {
+    wait_until_looking_every(deadline, clock, LOOK_AT_CLOCK).await;
+}
+
+async fn wait_until_looking_every(deadline: SystemTime, clock: &Clock, look: Duration) {
     while let Ok(remaining) = deadline.duration_since(clock.now())
         && !remaining.is_zero()
     {
-        tokio::time::sleep(remaining.min(LOOK_AT_CLOCK)).await;
+        tokio::time::sleep(remaining.min(look)).await;
     }
 }
