@@ -7,18 +7,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::Stream;
+use weft_model::clock::Clock;
 use weft_model::identity::WorkloadIdentity;
 
 use super::connection::ServerConnection;
@@ -91,11 +93,14 @@ impl ControlPlaneAcceptor {
                 .allow_unauthenticated()
                 .build()
                 .map_err(AuthorityError::crypto("verify clients"))?;
-        let mut tls = ServerConfig::builder_with_provider(super::provider())
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(AuthorityError::crypto("configure TLS"))?
-            .with_client_cert_verifier(Arc::new(LapsedClientsToo(clients)))
-            .with_cert_resolver(certificate);
+        let mut tls = ServerConfig::builder_with_details(
+            super::provider(),
+            Arc::new(WallTime(authority.clock().clone())),
+        )
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(AuthorityError::crypto("configure TLS"))?
+        .with_client_cert_verifier(Arc::new(LapsedClientsToo(clients)))
+        .with_cert_resolver(certificate);
         tls.alpn_protocols = vec![b"h2".to_vec()];
         // Connections are few and long, and each is to prove an identity anew.
         tls.send_tls13_tickets = 0;
@@ -185,6 +190,16 @@ impl Stream for TlsIncoming {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.connections.poll_recv(cx)
+    }
+}
+
+/// Our clock, as rustls asks for it.
+#[derive(Debug)]
+struct WallTime(Clock);
+
+impl TimeProvider for WallTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        self.0.now().duration_since(SystemTime::UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
     }
 }
 

@@ -1,5 +1,3 @@
-use std::time::SystemTime;
-
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -10,7 +8,6 @@ use tokio_stream::StreamExt as _;
 use super::*;
 use crate::authority::connection::PeerIdentity;
 use crate::authority::testing::{TurnedClock, authority_at, directory};
-use weft_model::clock::Clock;
 
 const REVIEWS: &str = "spiffe://cluster.local/ns/bookshop/sa/reviews";
 

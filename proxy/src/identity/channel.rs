@@ -6,16 +6,18 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
+use weft_model::clock::Clock;
 
 use super::current::Identity;
 use super::settings::{ControlPlane, IdentityError};
@@ -109,10 +111,21 @@ async fn connect(target: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream>
     socket.connect(target).await
 }
 
+/// Our clock, as rustls asks for it.
+#[derive(Debug)]
+struct WallTime(Clock);
+
+impl TimeProvider for WallTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        self.0.now().duration_since(SystemTime::UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
+    }
+}
+
 /// The control plane is verified as any server is, by chain and DNS name; we present our certificate if we have one.
 fn client_config(identity: &Identity) -> io::Result<ClientConfig> {
     let bundle = identity.trust_bundle();
-    let builder = ClientConfig::builder_with_provider(provider())
+    let time = Arc::new(WallTime(identity.clock().clone()));
+    let builder = ClientConfig::builder_with_details(provider(), time)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(io::Error::other)?
         .with_root_certificates(Arc::clone(bundle.store()));

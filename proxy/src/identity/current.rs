@@ -18,6 +18,7 @@ pub struct Identity(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    clock: Clock,
     current: ArcSwapOption<WorkloadCertificate>,
     trust_bundle: ArcSwap<TrustBundle>,
     changes: watch::Sender<Option<Arc<WorkloadCertificate>>>,
@@ -72,12 +73,13 @@ impl Identity {
                     serial = certificate.serial(),
                     "starting with the stored certificate"
                 );
-                Ok(Self::fixed(certificate))
+                let bundle = certificate.trust_bundle().clone();
+                Ok(Self::of(Some(Arc::new(certificate)), bundle, clock.clone()))
             }
-            Ok(None) => Ok(Self::of(None, bundle)),
+            Ok(None) => Ok(Self::of(None, bundle, clock.clone())),
             Err(error) => {
                 tracing::warn!(%error, "the stored certificate is not used; a new one is needed");
-                Ok(Self::of(None, bundle))
+                Ok(Self::of(None, bundle, clock.clone()))
             }
         }
     }
@@ -86,11 +88,12 @@ impl Identity {
     #[must_use]
     pub fn fixed(certificate: WorkloadCertificate) -> Self {
         let bundle = certificate.trust_bundle().clone();
-        Self::of(Some(Arc::new(certificate)), bundle)
+        Self::of(Some(Arc::new(certificate)), bundle, Clock::system())
     }
 
-    fn of(current: Option<Arc<WorkloadCertificate>>, bundle: TrustBundle) -> Self {
+    fn of(current: Option<Arc<WorkloadCertificate>>, bundle: TrustBundle, clock: Clock) -> Self {
         Self(Arc::new(Shared {
+            clock,
             current: ArcSwapOption::new(current.clone()),
             trust_bundle: ArcSwap::from_pointee(bundle),
             changes: watch::Sender::new(current),
@@ -102,6 +105,11 @@ impl Identity {
     #[must_use]
     pub fn current(&self) -> Option<Arc<WorkloadCertificate>> {
         self.0.current.load_full()
+    }
+
+    /// What certificates are held against.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     /// The roots that peers and the control plane are verified against.
