@@ -1,6 +1,8 @@
 //! Identity end to end, both halves real: a control plane's certificate authority on its TLS endpoint, sidecars that
 //! join, renew and call each other.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at what it did not expect")]
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -238,6 +240,39 @@ async fn a_laptop_that_slept_past_the_end_of_its_certificates_finds_its_way_back
     let awake = mesh.join(&settings);
     let second = awake.after(&first).await;
     assert!(second.not_after() > mesh.wall.clock().now());
+}
+
+#[tokio::test]
+async fn a_bad_token_in_the_file_is_replaced_without_a_restart() {
+    let mesh = Mesh::start().await;
+    let file = mesh.directory.path().join("token");
+    let good = mesh.workload("reviews");
+    std::fs::write(&file, "wjt_wrong\n").unwrap();
+    let settings = IdentitySettings { token: TokenSource::File(file.clone()), ..good };
+    let sidecar = mesh.join(&settings);
+    let error = sidecar.failed(1).await;
+    assert!(error.contains("unknown"), "{error}");
+    let workload = Workload {
+        namespace: "bookshop".into(),
+        service_account: "reviews".into(),
+        name: Some("reviews-v1".into()),
+    };
+    let token = mesh.tokens.issue(&workload, Duration::from_secs(600)).unwrap().token;
+    std::fs::write(&file, format!("{}\n", token.reveal())).unwrap();
+    assert_eq!(sidecar.ready().await.identity().to_string(), REVIEWS);
+    assert_eq!(sidecar.identity.status().last_error, None);
+}
+
+#[tokio::test]
+async fn a_control_plane_that_comes_back_is_found_again() {
+    let mut mesh = Mesh::start().await;
+    let settings = mesh.workload("reviews");
+    mesh.server.abort();
+    let sidecar = mesh.join(&settings);
+    let error = sidecar.failed(1).await;
+    assert!(error.contains(&mesh.address.to_string()), "{error}");
+    mesh.restart().await;
+    sidecar.ready().await;
 }
 
 #[tokio::test]
