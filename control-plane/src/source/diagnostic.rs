@@ -284,6 +284,12 @@ impl<'a> Report<'a> {
         findings.push(finding);
     }
 
+    /// The whole text that the report is about.
+    #[must_use]
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// How many errors there have been so far.
     #[must_use]
     pub fn errors(&self) -> usize {

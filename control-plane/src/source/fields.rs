@@ -124,8 +124,9 @@ impl<'a> Field<'a> {
             Value::Sequence(_) => "a list",
             Value::Mapping(_) => "a mapping",
         };
-        let message = format!("`{}` must be {expected}, not {got}", self.name());
-        self.add(Severity::Error, code::WRONG_TYPE, message, hint);
+        let what =
+            if self.path.is_empty() { "the document".to_owned() } else { format!("`{}`", self.name()) };
+        self.add(Severity::Error, code::WRONG_TYPE, format!("{what} must be {expected}, not {got}"), hint);
     }
 
     /// Last step of the path.
@@ -328,8 +329,14 @@ impl<'a> Field<'a> {
     /// Reads a message of the API; when `read` returns, every field it did not ask for is refused.
     #[must_use]
     pub fn message<T>(&self, read: impl FnOnce(&Fields<'a>) -> Option<T>) -> Option<T> {
+        self.message_such_as("", read)
+    }
+
+    /// As [`Field::message`], with what to do when it is no mapping, such as "write `port: {number: 80}`".
+    #[must_use]
+    pub fn message_such_as<T>(&self, hint: &str, read: impl FnOnce(&Fields<'a>) -> Option<T>) -> Option<T> {
         let Value::Mapping(entries) = &self.node.value else {
-            self.wrong_type("a mapping", "");
+            self.wrong_type("a mapping", hint);
             return None;
         };
         let fields = Fields {

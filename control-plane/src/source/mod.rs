@@ -20,7 +20,7 @@ pub mod words;
 pub use diagnostic::{Finding, Severity};
 pub use directory::{Directory, DirectorySettings};
 pub use object::{Metadata, Object, Origin, Place, Spec};
-pub use parse::{Parsed, parse_documents, parse_json};
+pub use parse::{Parsed, parse_documents, parse_files, parse_json};
 pub use registry::{KINDS, Kind};
 pub use set::{Objects, Source, SourceEvent};
 pub use store::{Change, Outcome, Store, StoreError};

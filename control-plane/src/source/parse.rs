@@ -69,6 +69,34 @@ pub fn parse_documents(file: &str, text: &str, default_namespace: &str) -> Parse
     Parsed { objects, findings: report.into_findings() }
 }
 
+/// Reads several files as one request: an object may stand in one of them only. Each is a name and a text.
+#[must_use]
+pub fn parse_files<'a>(
+    files: impl IntoIterator<Item = (&'a str, &'a str)>,
+    default_namespace: &str,
+) -> Parsed {
+    let mut all = Parsed::default();
+    for (file, text) in files {
+        let parsed = parse_documents(file, text, default_namespace);
+        all.findings.extend(parsed.findings);
+        for object in parsed.objects {
+            if let Some(first) = all.objects.iter().find(|other| other.reference == object.reference) {
+                let message = format!("{} is in {} too", object.reference, first.place.file);
+                all.findings.push(object.finding(
+                    Severity::Error,
+                    code::DUPLICATE_OBJECT,
+                    "metadata.name",
+                    message,
+                    "keep one",
+                ));
+            } else {
+                all.objects.push(object);
+            }
+        }
+    }
+    all
+}
+
 /// Reads one object (or `List`) of JSON, as a Kubernetes API server sends it.
 #[must_use]
 pub fn parse_json(value: &serde_json::Value, default_namespace: &str) -> Parsed {
@@ -306,9 +334,9 @@ fn without_duplicates(objects: Vec<Arc<Object>>, report: &Report<'_>) -> Vec<Arc
             let message = format!("{} stands twice; the first begins on line {}", object.reference, line + 1);
             let finding = Finding::new(Severity::Error, code::DUPLICATE_OBJECT, message).hint("keep one");
             report.enter(Some(object.reference.clone()));
-            let bytes = object.document().span.bytes.len();
-            let _ = bytes;
-            report.add(finding, "", &Span::default());
+            let span = object.document().locate("metadata.name");
+            let start = offset_of_line(report.text(), object.place.line);
+            report.add(finding, "metadata.name", &span.shifted(object.place.line, start));
             report.enter(None);
             kept.retain(|other: &Arc<Object>| other.reference != object.reference);
             continue;
@@ -317,4 +345,9 @@ fn without_duplicates(objects: Vec<Arc<Object>>, report: &Report<'_>) -> Vec<Arc
         kept.push(object);
     }
     kept
+}
+
+/// Byte at which the line after `lines` lines begins.
+fn offset_of_line(text: &str, lines: u32) -> usize {
+    text.split_inclusive('\n').take(lines as usize).map(str::len).sum()
 }

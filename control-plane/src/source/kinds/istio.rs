@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::source::checks;
 use crate::source::fields::{Field, Fields, Problem};
-use crate::source::words::{ExportTo, HeaderChanges, Labels, Percentage, StringMatch};
+use crate::source::words::{ExportTo, HeaderChanges, Labels, Percentage, Port, StringMatch};
 
 /// The shortest duration that Istio takes where zero has no meaning.
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
@@ -85,6 +85,11 @@ pub(super) fn header_operations(field: &Field<'_>) -> Option<HeaderChanges> {
     })
 }
 
+/// `{number: PORT}`.
+pub(super) fn port_selector(field: &Field<'_>) -> Option<Port> {
+    field.message_such_as("write `port: {number: 80}`", |f| f.required("number")?.port())
+}
+
 /// The header that a key names.
 pub(super) fn name(field: &Field<'_>, key: &str) -> Option<HeaderName> {
     match checks::header_name(key) {
@@ -98,16 +103,7 @@ pub(super) fn name(field: &Field<'_>, key: &str) -> Option<HeaderName> {
 
 /// `percentage: {value: 0..100}`.
 pub(super) fn percentage(field: &Field<'_>) -> Option<Percentage> {
-    if !matches!(field.node().value, crate::source::document::Value::Mapping(_)) {
-        let _: Option<()> = field.message(|_| None);
-        field.inform(
-            crate::source::diagnostic::code::INVALID_VALUE,
-            "a percentage is a mapping",
-            "write `percentage: {value: 10}`",
-        );
-        return None;
-    }
-    field.message(|f| match f.optional("value") {
+    field.message_such_as("write `percentage: {value: 10}`", |f| match f.optional("value") {
         Some(value) => Percentage::new(value.number(0.0..=100.0)?),
         None => Some(Percentage::default()),
     })

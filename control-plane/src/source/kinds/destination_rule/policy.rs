@@ -49,7 +49,7 @@ pub(super) fn port_policies(f: &Fields<'_>) -> Vec<PortPolicy> {
     let Some(field) = f.optional("portLevelSettings") else { return Vec::new() };
     let policies: Vec<PortPolicy> = field.each(|item| {
         item.message(|f| {
-            let port = f.required("port").and_then(|field| field.message(|f| f.required("number")?.port()));
+            let port = f.required("port").and_then(|field| istio::port_selector(&field));
             let Settings { load_balancer, connection_pool, outlier_detection, tls } = settings(f)?;
             Some(PortPolicy {
                 field: f.path(),

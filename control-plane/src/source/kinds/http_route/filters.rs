@@ -61,9 +61,15 @@ pub(super) fn filters(field: &Field<'_>, matches: &[HttpRouteMatch]) -> Vec<Http
 
 fn filter(item: &Field<'_>, matches: &[HttpRouteMatch]) -> Option<HttpRouteFilter> {
     item.message(|f| {
-        f.unsupported(&["requestMirror", "cors", "externalAuth", "extensionRef"]);
+        let others = ["requestMirror", "cors", "externalAuth", "extensionRef"];
         let place = f.required("type");
         let kind = place.as_ref().and_then(|field| field.choice(TYPES));
+        // Of an unsupported type the type is refused, which is enough.
+        if matches!(kind, Some(Type::Unsupported(_))) {
+            f.ignored(&others)
+        } else {
+            f.unsupported(&others)
+        }
         let request = f.optional("requestHeaderModifier");
         let response = f.optional("responseHeaderModifier");
         let redirect_field = f.optional("requestRedirect");

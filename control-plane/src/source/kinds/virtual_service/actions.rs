@@ -132,7 +132,8 @@ pub(super) fn rewrite(field: &Field<'_>, matches: &[HttpMatchRequest]) -> Option
 
 pub(super) fn retries(field: &Field<'_>) -> Option<HttpRetry> {
     field.message(|f| {
-        let attempts = f.required("attempts").and_then(|field| field.count());
+        // Absent is protobuf's default, which switches retries off in Istio.
+        let attempts = f.optional("attempts").map_or(Some(0), |field| field.count());
         let per_try_timeout = f.optional("perTryTimeout").and_then(|field| istio::duration_or_zero(&field));
         let retry_on = f.optional("retryOn").map(|field| conditions(&field));
         let retry_remote_localities = f.optional("retryRemoteLocalities").and_then(|field| field.flag());
@@ -141,8 +142,8 @@ pub(super) fn retries(field: &Field<'_>) -> Option<HttpRetry> {
         if attempts == Some(0) && (per_try_timeout.is_some() || retry_on.is_some()) {
             f.here().warn(
                 code::NO_EFFECT,
-                "with 0 attempts there are no retries, so the other fields have no effect",
-                "",
+                "without `attempts` there are no retries",
+                "add `attempts`, the number of retries",
             );
         }
         Some(HttpRetry {

@@ -74,7 +74,7 @@ pub(super) fn destination(field: &Field<'_>) -> Option<Destination> {
     field.message(|f| {
         let host = f.required("host").and_then(|field| field.parse(checks::plain_host));
         let subset = f.optional("subset").and_then(|field| field.nonempty());
-        let port = f.optional("port").map(|field| field.message(|f| f.required("number")?.port()));
+        let port = f.optional("port").map(|field| istio::port_selector(&field));
         Some(Destination {
             field: f.path(),
             host: host?,
