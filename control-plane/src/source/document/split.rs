@@ -19,9 +19,8 @@ pub struct Part<'a> {
 pub fn parts(text: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let (mut start, mut start_line, mut offset) = (0, 0, 0);
-    let mut line_number = 0;
     let mut directives = false;
-    for line in text.split_inclusive('\n') {
+    for (line_number, line) in (0_u32..).zip(text.split_inclusive('\n')) {
         let end = offset + line.len();
         if is_marker(line, "---") {
             if !directives {
@@ -38,7 +37,6 @@ pub fn parts(text: &str) -> Vec<Part<'_>> {
             directives = true;
         }
         offset = end;
-        line_number += 1;
     }
     push(&mut parts, text, start, text.len(), start_line);
     parts

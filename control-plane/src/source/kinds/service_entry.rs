@@ -197,7 +197,7 @@ fn ports(field: &Field<'_>) -> Vec<ServiceEntryPort> {
             let name = f.required("name").and_then(|field| field.parse(checks::dns_label));
             let declared = f.optional("protocol").map(|field| protocol(&field));
             let target = f.optional("targetPort").map(|field| field.port());
-            let protocol = declared.map_or_else(|| name.and_then(Protocol::of_port_name), |read| read);
+            let protocol = declared.unwrap_or_else(|| name.and_then(Protocol::of_port_name));
             Some(ServiceEntryPort {
                 field: f.path(),
                 number: number?,
