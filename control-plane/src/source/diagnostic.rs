@@ -19,6 +19,10 @@ mod tests;
 const CONTEXT: usize = 2;
 /// Most findings kept of one text: a machine-made file with one mistake everywhere need not be told a million times.
 const MAX_FINDINGS: usize = 500;
+/// Longest excerpt's source in bytes; of longer lines only the part around the place is shown.
+const MAX_EXCERPT: usize = 2_000;
+/// Bytes shown before and after the place in a long line.
+const WINDOW: usize = 60;
 
 /// How much it matters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -214,6 +218,12 @@ fn excerpt(finding: &Finding, text: &str, lines: u32, bytes: &Range<usize>) -> S
             .get(to + 1..)
             .map_or(to, |rest| rest.find('\n').map_or(text.len(), |newline| to + 1 + newline));
     }
+    let mut marked_end = marked_end;
+    if to - from > MAX_EXCERPT {
+        from = floor(text, start.saturating_sub(WINDOW)).max(line_start);
+        marked_end = floor(text, marked_end.min(start + WINDOW));
+        to = floor(text, marked_end + WINDOW).min(line_end);
+    }
     let first = 1 + lines as usize + text[..from].matches('\n').count();
     let label = if finding.hint.is_empty() { None } else { Some(finding.hint.as_str()) };
     let level = match finding.severity {
@@ -294,6 +304,12 @@ impl<'a> Report<'a> {
     #[must_use]
     pub fn errors(&self) -> usize {
         self.errors.get()
+    }
+
+    /// Whether more findings would not be kept, so that looking for them is idle.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.findings.borrow().len() > MAX_FINDINGS
     }
 
     /// All findings, in the order of the text.

@@ -54,3 +54,13 @@ fn findings_of_one_text_have_a_bound() {
     assert_eq!(report.errors(), 2000);
     assert_eq!(report.into_findings().len(), MAX_FINDINGS + 1);
 }
+
+#[test]
+fn of_a_very_long_line_only_the_part_around_the_place_is_shown() {
+    let text = format!("a: [{}é, HERE{}]\n", "x, ".repeat(100_000), ", y".repeat(100_000));
+    let start = text.find("HERE").unwrap();
+    let span = Span { line: 1, column: 9, bytes: start..start + 4 };
+    let finding = Finding::new(Severity::Error, code::WRONG_TYPE, "x").at(&"f.yaml".into(), &text, 0, &span);
+    assert!(finding.excerpt.len() < 1000, "{}", finding.excerpt.len());
+    assert!(finding.excerpt.contains("HERE") && finding.excerpt.contains("^^^^"), "{}", finding.excerpt);
+}

@@ -446,6 +446,9 @@ impl<'a> Fields<'a> {
             if known.contains(&name) {
                 continue;
             }
+            if self.here.report.is_full() {
+                return;
+            }
             let field = self.here.child(entry);
             let (code, message, hint) = if unsupported.contains(&name) {
                 let hint = "remove it: a field that would have no effect is not accepted".to_owned();

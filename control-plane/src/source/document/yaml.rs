@@ -1,7 +1,7 @@
 //! YAML to a tree: the core schema of YAML 1.2 with what Kubernetes' users expect beside it (merge keys, duplicate
 //! keys refused), within bounds that hold for hostile input.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span as RawSpan};
 
@@ -90,7 +90,7 @@ struct Open {
 
 enum Content {
     Sequence(Vec<Node>),
-    Mapping { entries: Vec<Entry>, key: Option<Key>, merges: Vec<Node> },
+    Mapping { entries: Vec<Entry>, lines: HashMap<String, u32>, key: Option<Key>, merges: Vec<Node> },
 }
 
 /// A key whose value has not come yet.
@@ -173,7 +173,12 @@ impl Builder<'_> {
                 if let Some(tag) = tag {
                     self.refuse_tag(&tag.to_string(), span.clone());
                 }
-                let content = Content::Mapping { entries: Vec::new(), key: None, merges: Vec::new() };
+                let content = Content::Mapping {
+                    entries: Vec::new(),
+                    lines: HashMap::new(),
+                    key: None,
+                    merges: Vec::new(),
+                };
                 self.open(anchor, span, content)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
@@ -265,17 +270,16 @@ impl Builder<'_> {
             self.root = Some(node);
             return;
         };
-        let (entries, key, merges) = match &mut open.content {
+        let (entries, lines, key, merges) = match &mut open.content {
             Content::Sequence(items) => return items.push(node),
-            Content::Mapping { entries, key, merges } => (entries, key.take(), merges),
+            Content::Mapping { entries, lines, key, merges } => (entries, lines, key.take(), merges),
         };
         let Some(Key { text, span, merge }) = key else { return };
         if merge && matches!(node.value, Value::Mapping(_) | Value::Sequence(_)) {
             return merges.push(node);
         }
-        if let Some(first) = entries.iter().find(|entry| entry.key == text) {
-            let message =
-                format!("the key `{text}` stands twice; the first is on line {}", first.key_span.line);
+        if let Some(first) = lines.insert(text.clone(), span.line) {
+            let message = format!("the key `{text}` stands twice; the first is on line {first}");
             self.errors.push(YamlError { code: "duplicate-key", message, hint: "keep one".to_owned(), span });
             return;
         }
@@ -296,12 +300,16 @@ impl Node {
 /// What `<<` names is added, the mapping's own keys and earlier merges winning
 /// (<https://yaml.org/type/merge.html>, which Kubernetes' tools read).
 fn merged(mut entries: Vec<Entry>, merges: Vec<Node>) -> Vec<Entry> {
+    let mut known: HashSet<String> = match merges[..] {
+        [] => return entries,
+        _ => entries.iter().map(|entry| entry.key.clone()).collect(),
+    };
     for node in merges {
         let sources = if let Value::Sequence(items) = node.value { items } else { vec![node] };
         for source in sources {
             let Value::Mapping(more) = source.value else { continue };
             for entry in more {
-                if entries.iter().all(|own| own.key != entry.key) {
+                if known.insert(entry.key.clone()) {
                     entries.push(entry);
                 }
             }

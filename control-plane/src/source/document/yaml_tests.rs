@@ -71,6 +71,13 @@ fn nesting_and_size_have_bounds() {
 }
 
 #[test]
+fn a_mapping_of_very_many_keys_is_read_in_one_go() {
+    let text: String = (0..90_000).map(|key| format!("k{key}: 1\n")).collect();
+    let root = parse(&text).0.unwrap();
+    assert_eq!(root.get("k89999").unwrap().value, Value::Int(1));
+}
+
+#[test]
 fn duplicate_keys_tags_and_keys_that_are_no_text_are_refused_with_their_place() {
     assert_eq!(errors("a: 1\nb: 2\na: 3\n"), [("duplicate-key", 3, 1)]);
     assert_eq!(errors("a: 1\nb: !!binary x\nc: !secret y\n").len(), 2);
