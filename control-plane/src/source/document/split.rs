@@ -3,6 +3,10 @@
 //! YAML forbids a line that begins with `---` or `...` within a document, in block and quoted scalars too
 //! (`c-forbidden`, <https://yaml.org/spec/1.2.2/#914-explicit-documents>), so lines are enough to cut by.
 
+#[cfg(test)]
+#[path = "split_tests.rs"]
+mod tests;
+
 /// One document's part of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Part<'a> {
