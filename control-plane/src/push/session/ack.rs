@@ -30,13 +30,14 @@ impl Session {
         let Some(place) = state.outstanding.iter().position(|sent| sent.nonce == nonce) else { return };
         let Some(mut answered) = state.outstanding.remove(place) else { return };
         state.changed_at = now;
+        let alone = answered.names.len() == 1;
         // What was sent again since is for the later answer to decide.
         answered
             .names
             .retain(|name| state.outstanding.iter().skip(place).all(|later| !later.names.contains(name)));
         match error {
             None => self.on_ack(kind, &answered),
-            Some(error) => self.on_nack(kind, &answered, &error.message),
+            Some(error) => self.on_nack(kind, &answered, alone, &error.message),
         }
         let state = self.state_mut(kind);
         if answered.completes && state.isolating.is_empty() {
@@ -58,13 +59,13 @@ impl Session {
 
     /// The refused content is not sent again until it changes. What shared the response with it is: alone, so that one
     /// bad object does not keep the good ones away. When the client does not say which is bad, halves are tried.
-    fn on_nack(&mut self, kind: ResourceType, answered: &Outstanding, message: &str) {
+    fn on_nack(&mut self, kind: ResourceType, answered: &Outstanding, alone: bool, message: &str) {
         let message = shortened(message);
         let full_state = self.protocol == Protocol::StateOfTheWorld && kind.is_full_state();
         let (named, others): (Vec<_>, Vec<_>) =
             answered.names.iter().cloned().partition(|name| mentions(message, name));
         tracing::warn!(%kind, ?named, of = answered.names.len(), message, "a proxy refused resources");
-        let all_at_fault = answered.names.len() == 1 || (full_state && named.is_empty());
+        let all_at_fault = alone || (full_state && named.is_empty());
         let at_fault = if all_at_fault { &answered.names } else { &named };
         for name in at_fault {
             self.refuse(kind, name, answered.revision, message);
@@ -79,8 +80,9 @@ impl Session {
             state.answer_due = true;
         } else if named.is_empty() {
             let (left, right) = others.split_at(others.len() / 2);
-            state.isolating.push_back(left.to_vec());
-            state.isolating.push_back(right.to_vec());
+            state
+                .isolating
+                .extend([left, right].into_iter().filter(|half| !half.is_empty()).map(<[_]>::to_vec));
         } else {
             state.isolating.push_back(others);
         }

@@ -49,9 +49,10 @@ impl Batch {
 impl Session {
     /// The next response, to be called when the connection has room for one. `None`: nothing to say at present.
     pub fn next_response(&mut self, now: Instant) -> Option<Response> {
-        if let Some(response) = self.unserved.pop_front() {
-            return Some(response);
-        }
+        self.due_response(now).or_else(|| self.unserved.pop_front())
+    }
+
+    fn due_response(&mut self, now: Instant) -> Option<Response> {
         for state in &mut self.types {
             state.waits_for_room = false;
         }
@@ -141,9 +142,11 @@ impl Session {
         let version = match protocol {
             Protocol::Delta => revision.to_string(),
             Protocol::StateOfTheWorld if kind.is_full_state() => {
-                state.version_of(batch.resources.iter().map(|resource| resource.version))
+                state.version_of(batch.resources.iter().map(|resource| (&resource.name, resource.version)))
             }
-            Protocol::StateOfTheWorld => state.version_of(state.held.values().map(|held| held.version)),
+            Protocol::StateOfTheWorld => {
+                state.version_of(state.held.iter().map(|(name, held)| (name, held.version)))
+            }
         };
         if protocol == Protocol::StateOfTheWorld {
             state.outstanding.clear();
@@ -213,15 +216,16 @@ impl TypeState {
         self.lane.set.iter().filter(|resource| self.subscription.covers(resource)).cloned().collect()
     }
 
-    /// One version for a state: independent of order, equal exactly when the contents are.
-    pub(super) fn version_of(&self, versions: impl Iterator<Item = Version>) -> String {
-        versions.fold(Version(0), |sum, version| Version(sum.0.wrapping_add(version.0))).to_string()
+    /// One version for a state: independent of order, equal exactly when names and contents are.
+    pub(super) fn version_of<'a>(&self, state: impl Iterator<Item = (&'a Arc<str>, Version)>) -> String {
+        let mixed = state.map(|(name, version)| version.0.wrapping_mul(name_hash(name)));
+        Version(mixed.fold(0, u128::wrapping_add)).to_string()
     }
 
     /// As many of the due names as fit.
     fn next_batch(&mut self, protocol: Protocol, limit: usize) -> Batch {
         let mut batch = Batch::default();
-        if let Some(names) = self.isolating.pop_front() {
+        while let Some(names) = self.isolating.pop_front() {
             for name in names {
                 let resource =
                     self.lane.set.get(&name).filter(|resource| self.subscription.covers(resource)).cloned();
@@ -309,4 +313,11 @@ impl TypeState {
         self.asked.clear();
         batch
     }
+}
+
+/// FNV-1a, made odd so that multiplying by it loses nothing. The same in every process, as versions outlive one.
+fn name_hash(name: &str) -> u128 {
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    name.bytes().fold(BASIS, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME)) | 1
 }

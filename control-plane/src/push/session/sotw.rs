@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use weft_proto::xds::discovery::DiscoveryRequest;
 
-use super::state::{Held, HeldState};
+use super::state::{Held, HeldState, TypeState};
 use super::{Session, WILDCARD};
 use crate::push::resource::ResourceType;
 
@@ -30,7 +30,9 @@ impl Session {
         state.started = true;
         if !first && let Some(last) = &state.last_nonce {
             if *last != request.response_nonce {
-                // Written before the client saw the last response, which it will answer with its newest list.
+                // Written before the client saw the last response, which it will answer with its newest list. But what
+                // this list lacks, the client has dropped, even if it asks for it again by then.
+                state.drop_unnamed(&request.resource_names);
                 return Ok(());
             }
             self.on_answer(kind, &request.response_nonce, request.error_detail.as_ref(), now);
@@ -50,10 +52,8 @@ impl Session {
         let state = self.state_mut(kind);
         let wanted: HashSet<Arc<str>> =
             names.iter().filter(|name| *name != WILDCARD).map(|name| name.as_str().into()).collect();
-        let asked_for_all = names.iter().any(|name| name == WILDCARD);
+        let wildcard = state.is_wildcard(names);
         state.named_once |= !names.is_empty();
-        let legacy = kind.allows_legacy_wildcard() && !state.named_once;
-        let wildcard = asked_for_all || legacy;
 
         let more = wildcard && !state.subscription.wildcard;
         let fewer = !wildcard && state.subscription.wildcard;
@@ -83,7 +83,9 @@ impl Session {
             return;
         }
         let wanted = state.wanted();
-        if wanted.is_empty() || state.version_of(wanted.iter().map(|resource| resource.version)) != version {
+        if wanted.is_empty()
+            || state.version_of(wanted.iter().map(|resource| (&resource.name, resource.version))) != version
+        {
             return;
         }
         for resource in wanted {
@@ -108,6 +110,27 @@ impl Session {
             if state.held.contains_key(&name) {
                 state.ask(name);
             }
+        }
+    }
+}
+
+impl TypeState {
+    /// Whether a list of names asks for everything.
+    fn is_wildcard(&self, names: &[String]) -> bool {
+        let legacy = self.kind.allows_legacy_wildcard() && !self.named_once && names.is_empty();
+        legacy || names.iter().any(|name| name == WILDCARD)
+    }
+
+    /// Everything not in the list must be sent again if it is still wanted.
+    fn drop_unnamed(&mut self, names: &[String]) {
+        if self.is_wildcard(names) {
+            return;
+        }
+        let names: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let dropped: Vec<_> = self.held.keys().filter(|name| !names.contains(&***name)).cloned().collect();
+        for name in dropped {
+            self.held.remove(&name);
+            self.consider(&name);
         }
     }
 }
