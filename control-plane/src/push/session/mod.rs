@@ -32,9 +32,6 @@ pub use state::{HeldState, RefusedResource, SentResource};
 use subscription::WILDCARD;
 
 #[cfg(test)]
-#[path = "tests.rs"]
-mod tests;
-#[cfg(test)]
 #[path = "property_tests.rs"]
 mod property_tests;
 

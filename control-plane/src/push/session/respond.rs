@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Session;
-use super::state::{Outstanding, Task, TypeState};
+use super::state::{Held, Outstanding, Task, TypeState};
 use crate::push::resource::{Resource, ResourceType, Version};
 use crate::push::wire::{Protocol, Response};
 
@@ -288,9 +288,10 @@ impl TypeState {
         let names: HashSet<Arc<str>> = wanted.iter().map(|resource| resource.name.clone()).collect();
         let vanished: Vec<_> = self.held.keys().filter(|name| !names.contains(*name)).cloned().collect();
         for name in vanished {
-            if keep_vanished {
-                let held = self.held.get(&name).and_then(|held| held.resource.clone());
-                batch.resources.extend(held);
+            // What the client never took it does not use.
+            let used = self.held.get(&name).and_then(Held::in_use).cloned().filter(|_| keep_vanished);
+            if let Some(resource) = used {
+                batch.resources.push(resource);
             } else {
                 self.forget(&name);
             }
@@ -299,7 +300,7 @@ impl TypeState {
             let refused =
                 self.refused.get(&resource.name).is_some_and(|refused| refused.version == resource.version);
             if refused {
-                let good = self.held.get(&resource.name).and_then(|held| held.good.clone());
+                let good = self.held.get(&resource.name).and_then(Held::in_use).cloned();
                 batch.resources.extend(good);
             } else if let Task::Send(resource) = self.task(&resource.name) {
                 self.offer(&resource);

@@ -44,6 +44,16 @@ pub(super) struct Held {
     pub(super) state: HeldState,
 }
 
+impl Held {
+    /// What the client works with.
+    pub(super) fn in_use(&self) -> Option<&Arc<Resource>> {
+        match self.state {
+            HeldState::Acknowledged => self.resource.as_ref(),
+            HeldState::Sent | HeldState::Refused => self.good.as_ref(),
+        }
+    }
+}
+
 /// A response that the client has not answered.
 #[derive(Debug)]
 pub(super) struct Outstanding {
@@ -225,10 +235,7 @@ impl TypeState {
     /// Takes note that a resource goes out.
     pub(super) fn offer(&mut self, resource: &Arc<Resource>) {
         let before = self.held.remove(&resource.name);
-        let good = before.and_then(|held| match held.state {
-            HeldState::Acknowledged => held.resource,
-            HeldState::Sent | HeldState::Refused => held.good,
-        });
+        let good = before.and_then(|held| held.in_use().cloned());
         let (version, state) = (resource.version, HeldState::Sent);
         self.refused.remove(&resource.name);
         self.warming.remove(&resource.name);
