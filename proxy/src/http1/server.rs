@@ -297,16 +297,16 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
         shared.body_awaited = false;
         shared.interim = b"";
         shared.body = BodyReader::new(head.body);
-        if let BodyLength::Exact(length) = head.body {
-            if length <= shared.read.bytes.len() as u64 {
-                return match shared.body.next(&mut shared.read.bytes, false) {
-                    Ok(Decoded::Data(data)) => {
-                        shared.received += data.len() as u64;
-                        Body::Full(data)
-                    }
-                    _ => Body::Empty,
-                };
-            }
+        if let BodyLength::Exact(length) = head.body
+            && length <= shared.read.bytes.len() as u64
+        {
+            return match shared.body.next(&mut shared.read.bytes, false) {
+                Ok(Decoded::Data(data)) => {
+                    shared.received += data.len() as u64;
+                    Body::Full(data)
+                }
+                _ => Body::Empty,
+            };
         }
         if head.expects_continue && shared.read.bytes.is_empty() {
             shared.interim = b"HTTP/1.1 100 Continue\r\n\r\n";
