@@ -104,7 +104,8 @@ pub enum ServeError {
     /// The client went away before the response was complete (flag `DC`).
     #[error("the client closed before the response was complete")]
     ClientGone,
-    /// The client let us wait for too long in the middle of a body (flag `SI`).
+    /// The client let us wait for too long in the middle of a body (flag `SI`); answered with 408 unless a response
+    /// had begun.
     #[error("the client stalled")]
     Stalled,
     /// The response's body failed after its head was sent; the connection was cut so that the client can tell.
@@ -267,9 +268,13 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
         let asked = Asked::of(&head);
         let body = self.receive_body(&head);
         self.deadline.set(self.settings.stall_timeout);
-        let mut response = {
+        let handled = {
             let handling = handler(into_request(head, body));
-            self.handle(pin!(handling)).await?
+            self.handle(pin!(handling)).await
+        };
+        let mut response = match handled {
+            Ok(response) => response,
+            Err(error) => return Err(self.fail(error).await),
         };
         if let Some(upgrade) = take_upgrade(&asked, &mut response) {
             let ready = self.shared.borrow().body.is_received();
@@ -509,12 +514,15 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
         .await
     }
 
-    /// Answers what never reached a handler, and closes.
+    /// Answers what no handler has answered, and closes.
     async fn fail(&mut self, error: ServeError) -> ServeError {
         match &error {
             ServeError::Refused(refusal) => self.answer(refusal.status(), refusal.to_string()).await,
             ServeError::HeaderTimeout => {
                 self.answer(StatusCode::REQUEST_TIMEOUT, "the head was not complete in time").await;
+            }
+            ServeError::Stalled => {
+                self.answer(StatusCode::REQUEST_TIMEOUT, "the body was not complete in time").await;
             }
             _ => {}
         }
