@@ -3,6 +3,7 @@ use std::cell::Cell;
 use http_body_util::BodyExt;
 
 use super::*;
+use crate::body::BodyError;
 use crate::body::BodyErrorKind;
 use crate::error::ErrorSource;
 use crate::http1::test_support::{Raw, dateless, echo, fed, local, local_paused, pair, serving};
