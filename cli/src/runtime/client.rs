@@ -26,6 +26,12 @@ pub async fn connect(socket: &Path) -> Result<MeshClient<Channel>, CommandError>
 /// A refusal of the control plane, as a command's error.
 #[must_use]
 pub fn refused(status: &tonic::Status) -> CommandError {
+    // A connection that broke is an error of this side: no status came from the control plane.
+    let broke = std::error::Error::source(status).is_some_and(|it| it.is::<tonic::transport::Error>());
+    if broke {
+        return CommandError::new(NOT_UP, "the control plane ended while it was asked")
+            .hint("`weft up` starts it");
+    }
     let code = match status.code() {
         tonic::Code::Unavailable => NOT_UP,
         tonic::Code::NotFound => NOT_FOUND,

@@ -36,11 +36,9 @@ pub fn start(isolation: Isolation) -> Result<(ProcessRef, u64), CommandError> {
     }
     if said.trim_end() != READY {
         let _ = child.wait();
-        let said: Vec<String> = serde_json::from_str(&said).unwrap_or_default();
-        let message = said.first().map_or("the mesh's holder ended without a word", String::as_str);
-        let mut error = CommandError::new(LACKING, message);
-        error.hint = said.get(1).cloned();
-        return Err(error);
+        let (message, hint) = serde_json::from_str::<(String, Option<String>)>(&said)
+            .unwrap_or_else(|_| ("the mesh's holder ended without a word".to_owned(), None));
+        return Err(CommandError { message, hint, code: LACKING });
     }
     let process = ProcessRef::of(pid);
     let network = network_of(&pid.to_string());
@@ -54,7 +52,7 @@ pub fn start(isolation: Isolation) -> Result<(ProcessRef, u64), CommandError> {
 pub fn hold(isolation: Isolation) -> CommandResult {
     let answer = match prepare(isolation) {
         Ok(()) => READY.to_owned(),
-        Err(error) => serde_json::to_string(&[Some(error.message), error.hint]).unwrap_or_default(),
+        Err(error) => serde_json::to_string(&(error.message, error.hint)).unwrap_or_default(),
     };
     let mut stdout = std::io::stdout();
     let told = writeln!(stdout, "{answer}").and_then(|()| stdout.flush());

@@ -52,11 +52,15 @@ pub fn bridge_batch(ipv6: bool) -> String {
     for network in [NETWORK_V4, NETWORK_V6].into_iter().take(if ipv6 { 2 } else { 1 }) {
         if let Some((address, prefix)) = first_address(network) {
             let _ = writeln!(batch, "address add {address}/{prefix} dev {BRIDGE}{}", nodad(address));
-            let family = if address.is_ipv6() { "-6 " } else { "" };
-            let _ = writeln!(batch, "{family}route add unreachable default metric 4278198272");
+            let _ = writeln!(batch, "route add unreachable {} metric 4278198272", everything(address));
         }
     }
     batch
+}
+
+/// All addresses of a family: in a batch, `default` would always mean IPv4.
+fn everything(address: IpAddr) -> &'static str {
+    if address.is_ipv6() { "::/0" } else { "0.0.0.0/0" }
 }
 
 /// Duplicate detection would keep an IPv6 address unusable for a second.
@@ -64,12 +68,16 @@ fn nodad(address: IpAddr) -> &'static str {
     if address.is_ipv6() { " nodad" } else { "" }
 }
 
-/// Run in the mesh's namespace: a cable whose far end is in the namespace of process `pid`.
+/// Run in the workload's namespace: a cable whose far end is in the namespace that process `holder` is in.
 #[must_use]
-pub fn cable_batch(near: &str, pid: i32) -> String {
-    format!(
-        "link add name {near} type veth peer name eth0 netns {pid}\nlink set {near} master {BRIDGE}\nlink set {near} up\n"
-    )
+pub fn cable_batch(far: &str, holder: i32) -> String {
+    format!("link add name eth0 type veth peer name {far} netns {holder}\n")
+}
+
+/// Run in the mesh's namespace: plugs the cable's far end in.
+#[must_use]
+pub fn plug_batch(far: &str) -> String {
+    format!("link set {far} master {BRIDGE}\nlink set {far} up\n")
 }
 
 /// Run in the workload's namespace: addresses (with prefix length) and default routes.
@@ -89,8 +97,7 @@ pub fn workload_batch(addresses: &[String], gateways: &[String]) -> Result<Strin
     }
     for text in gateways {
         let gateway: IpAddr = text.parse().map_err(|_| refused(text))?;
-        let family = if gateway.is_ipv6() { "-6 " } else { "" };
-        let _ = writeln!(batch, "{family}route add default via {gateway} dev eth0");
+        let _ = writeln!(batch, "route add {} via {gateway} dev eth0", everything(gateway));
     }
     Ok(batch)
 }

@@ -16,8 +16,8 @@ fn a_workload_gets_the_addresses_and_routes_it_was_given() {
     assert_eq!(
         workload_batch(&addresses, &gateways).unwrap(),
         "link set lo up\nlink set eth0 up\naddress add 10.250.0.7/16 dev eth0\n\
-         address add fd57:6566:7400::7/64 dev eth0 nodad\nroute add default via 10.250.0.1 dev eth0\n\
-         -6 route add default via fd57:6566:7400::1 dev eth0\n"
+         address add fd57:6566:7400::7/64 dev eth0 nodad\nroute add 0.0.0.0/0 via 10.250.0.1 dev eth0\n\
+         route add ::/0 via fd57:6566:7400::1 dev eth0\n"
     );
 }
 

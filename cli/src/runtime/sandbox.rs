@@ -36,9 +36,10 @@ pub fn make(start: &Start, paths: &WorkloadPaths) -> Result<(), CommandError> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
         .map_err(|error| failed("make mounts private")(&error))?;
 
-    let near = format!("wv{:08x}", fastrand::u32(..));
+    let far = format!("wv{:08x}", fastrand::u32(..));
+    network::run(&network::cable_batch(&far, holder.pid))?;
     isolation::enter(&mesh, CloneFlags::CLONE_NEWNET)?;
-    let plugged = network::run(&network::cable_batch(&near, nix::unistd::getpid().as_raw()));
+    let plugged = network::run(&network::plug_batch(&far));
     isolation::enter(&own, CloneFlags::CLONE_NEWNET)?;
     plugged?;
     network::run(&network::workload_batch(&start.registration.addresses, &start.registration.gateways)?)?;
