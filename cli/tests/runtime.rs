@@ -1,6 +1,6 @@
 //! The runtime in real namespaces, as root and as an ordinary user.
 
-#![allow(clippy::tests_outside_test_module, unreachable_pub, missing_docs, reason = "a test program")]
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, missing_docs, reason = "a test program")]
 
 mod stand_in;
 
@@ -311,6 +311,39 @@ fn explicit_workloads_are_told_of_their_sidecar_by_environment() {
         stage.good(&["down"]);
         eventually("all traces are gone", || traces(&stage).is_empty());
     }
+}
+
+#[test]
+fn a_sidecar_that_crashed_comes_back_beside_its_application() {
+    let stage = Stage::new(None);
+    stage.good(&["up"]);
+    stage.good(&serve("reviews", "9080"));
+    let pids = || -> (Option<i64>, Option<i64>) {
+        let list: serde_json::Value = serde_json::from_str(&stage.good(&["ps", "-o", "json"])).unwrap();
+        (list[0]["pid"].as_i64(), list[0]["sidecarPid"].as_i64())
+    };
+    let (application, Some(sidecar)) = pids() else { panic!("no sidecar") };
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(sidecar as i32), nix::sys::signal::SIGKILL).unwrap();
+    eventually("another sidecar", || pids().1.is_some_and(|pid| pid != sidecar));
+    assert_eq!(pids().0, application);
+    fs::write(stage.path("names"), "reviews.default.svc.cluster.local 10.250.0.2\n").unwrap();
+    eventually("it passes requests again", || stage.weft(&ask(&[], "reviews", "9080")).status.success());
+}
+
+#[test]
+fn logs_are_those_of_the_application_or_of_its_sidecar_and_outlive_it() {
+    let stage = Stage::new(None);
+    stage.good(&["up"]);
+    let script = "for i in 1 2 3 4; do echo line $i; done; exit 2";
+    stage.good(&["run", "--name", "job", "--detach", "--", "/bin/sh", "-c", script]);
+    // Follows until the workload has ended.
+    assert_eq!(stage.good(&["logs", "job", "--follow"]), "line 1\nline 2\nline 3\nline 4\n");
+    assert_eq!(stage.good(&["logs", "job", "--tail", "2"]), "line 3\nline 4\n");
+    assert!(stage.good(&["logs", "job.default", "--proxy"]).contains("left"));
+    assert!(stage.good(&["logs", "--control-plane"]).contains("deregistered job"));
+    assert!(stage.good(&["ps"]).contains("exited (2)"));
+    stage.good(&["down", "job"]);
+    assert_eq!(stage.good(&["ps", "-o", "json"]), "[]\n");
 }
 
 #[test]

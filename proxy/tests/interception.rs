@@ -1,7 +1,7 @@
 //! The interception rules in the kernel: packets really go where they should. Each test makes network namespaces of
 //! its own, as root, and as an ordinary user inside a user namespace.
 
-#![allow(clippy::tests_outside_test_module, missing_docs, reason = "a test program")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test program")]
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
