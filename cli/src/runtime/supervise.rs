@@ -221,7 +221,7 @@ impl Workload {
                     // It keeps its certificate and configuration on disk: it comes back as it was.
                     self.sidecar = None;
                     failures += 1;
-                    tokio::time::sleep(Duration::from_millis(100 << failures.min(6))).await;
+                    tokio::time::sleep(Duration::from_millis(100 << failures.min(4))).await;
                     self.restart_sidecar().await;
                 }
                 () = &mut deadline => {

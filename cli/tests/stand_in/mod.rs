@@ -68,25 +68,31 @@ impl Stage {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let weft = self.path("bin/weft");
-        let mut command = match self.user {
-            None => Command::new(weft),
+        let weft = self.path("bin/weft").display().to_string();
+        self.with_environment(&[&[weft.as_str()], arguments].concat())
+    }
+
+    /// `weft` with these arguments, started by another program; without arguments, that program alone.
+    pub fn command_through(&self, program: &str, options: &[&str], arguments: &[&str]) -> Command {
+        let weft = self.path("bin/weft").display().to_string();
+        let weft: &[&str] = if arguments.is_empty() { &[] } else { &[&weft] };
+        self.with_environment(&[&[program], options, weft, arguments].concat())
+    }
+
+    fn with_environment(&self, line: &[&str]) -> Command {
+        let mut command = Command::new(if self.user.is_some() { "setpriv" } else { line[0] });
+        match self.user {
+            None => command.args(&line[1..]),
             Some(user) => {
-                let mut command = Command::new("setpriv");
                 command.args([
                     format!("--reuid={user}"),
                     format!("--regid={user}"),
                     "--clear-groups".to_owned(),
                 ]);
-                command.arg(weft);
-                command
+                command.args(line)
             }
         };
-        command
-            .args(arguments)
-            .current_dir("/")
-            .env("WEFT_HOME", self.home())
-            .env("STAND_IN_NAMES", self.path("names"));
+        command.current_dir("/").env("WEFT_HOME", self.home()).env("STAND_IN_NAMES", self.path("names"));
         command
     }
 
