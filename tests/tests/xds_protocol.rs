@@ -1,5 +1,7 @@
 //! The rules of xDS, each against the real server over a real connection.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's set-up fails the test")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -39,11 +39,13 @@ impl<S> Class<S> {
     }
 }
 
+type ByScope<S> = HashMap<S, Weak<Class<S>>>;
+
 /// The classes of the connected proxies.
 #[derive(Debug)]
 pub(crate) struct Classes<C: Compiler> {
     compiler: Arc<C>,
-    live: Mutex<HashMap<C::Scope, Weak<Class<C::Scope>>>>,
+    live: Mutex<ByScope<C::Scope>>,
     ids: AtomicU64,
 }
 
