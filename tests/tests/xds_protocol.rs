@@ -15,9 +15,10 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Code, Request, Status};
+use weft_control_plane::authority::PeerIdentity;
 use weft_control_plane::push::{
-    Compiler, Limits, PeerIdentity, PeerRequirement, Presence, ProxyHello, Push, PushSettings, Refused,
-    Resource, ResourceSet, ResourceType, Resources, Revision, Rollout,
+    Compiler, Limits, PeerRequirement, Presence, ProxyHello, Push, PushSettings, Refused, Resource,
+    ResourceSet, ResourceType, Resources, Revision, Rollout,
 };
 use weft_proto::type_url::{CLUSTER, ENDPOINT, LISTENER, ROUTE};
 use weft_proto::xds::core::Node;

@@ -6,7 +6,9 @@ use std::process::{Command, ExitCode};
 
 use clap::Subcommand;
 
-use super::{CommandError, CommandResult, FAILED, Globals};
+use super::{CommandError, CommandResult, FAILED, Globals, block_on};
+use crate::output::{Format, print};
+use crate::traffic::{self, TrafficArgs};
 use crate::runtime::application::{Become, become_application};
 use crate::runtime::process::ProcessRef;
 use crate::runtime::record::Isolation;
@@ -42,6 +44,8 @@ enum Process {
     Supervise,
     /// Become an application.
     Application(Become),
+    /// Call a URL again and again and print what came back, as JSON.
+    Traffic(TrafficArgs),
 }
 
 /// Runs one.
@@ -54,6 +58,12 @@ pub fn run(args: Args, _: &Globals) -> CommandResult {
         Process::ControlPlane { holder, user, command } => control_plane(holder, user, &command),
         Process::Supervise => detached(),
         Process::Application(it) => become_application(it),
+        Process::Traffic(args) => block_on(async {
+            let summary = traffic::run(&args).await;
+            print(&Format::Json.render(&summary, |_| String::new())?.replace('\n', " "))?;
+            print("\n")?;
+            Ok(ExitCode::SUCCESS)
+        }),
     }
 }
 

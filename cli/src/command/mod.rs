@@ -4,8 +4,12 @@ use std::fmt;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tonic::transport::Channel;
+use weft_proto::api::mesh_client::MeshClient;
 
+use crate::runtime::client;
 use crate::runtime::name::MeshName;
+use crate::runtime::paths::MeshPaths;
 
 /// Makes the modules, the enum that clap parses and the dispatch. A command's help text is its `Args`' doc comment.
 macro_rules! commands {
@@ -36,6 +40,14 @@ commands! {
     Run => run,
     Ps => ps,
     Logs => logs,
+    Apply => apply,
+    Get => get,
+    Delete => delete,
+    Stat => stat,
+    Proxy => proxy,
+    Info => info,
+    Demo => demo,
+    Completion => completion,
     #[command(hide = true)]
     Internal => internal,
 }
@@ -47,7 +59,7 @@ commands! {
     version,
     max_term_width = 110,
     after_help = "Exit codes: 0 done; 1 refused or failed; 2 wrong arguments; 3 the mesh is not up; 4 not found; \
-                  5 this machine lacks something.\n`weft run` ends with its application's exit code, or 125 when \
+                  5 this machine lacks something; 6 applied, but a sidecar refused it or did not answer in time.\n`weft run` ends with its application's exit code, or 125 when \
                   the application could not be started."
 )]
 pub struct Cli {
@@ -80,6 +92,9 @@ pub const NOT_UP: u8 = 3;
 pub const NOT_FOUND: u8 = 4;
 /// This machine lacks a tool or a permission.
 pub const LACKING: u8 = 5;
+
+/// Applied, but a sidecar refused it or did not answer in time.
+pub const INCOMPLETE: u8 = 6;
 
 /// Why a command failed, for people and for scripts.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -133,6 +148,18 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Resul
         .build()
         .map_err(|error| CommandError::new(FAILED, format!("cannot start the event loop: {error}")))?
         .block_on(work)
+}
+
+/// Asks the mesh's control plane, and gives what `ask` makes of the answers.
+///
+/// # Errors
+/// When the control plane does not answer, or refuses.
+pub fn ask<T, F>(globals: &Globals, ask: impl FnOnce(MeshClient<Channel>) -> F) -> Result<T, CommandError>
+where
+    F: Future<Output = Result<T, CommandError>>,
+{
+    let paths = MeshPaths::of(&globals.mesh)?;
+    block_on(async { ask(client::connect(&paths.control_socket()).await?).await })
 }
 
 /// The whole program.

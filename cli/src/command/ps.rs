@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::{CommandResult, Globals};
-use crate::output::{FormatArgs, table::table};
+use crate::output::{FormatArgs, Table, print};
 use crate::runtime::paths::MeshPaths;
 use crate::runtime::record::{self, Isolation, State, WorkloadRecord};
 
@@ -30,7 +30,7 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
     let mut workloads = record::workloads(&paths);
     workloads.retain(|it| args.namespace.as_ref().is_none_or(|wanted| *wanted == it.namespace));
     let data: Vec<Value> = workloads.iter().map(describe).collect();
-    print!("{}", args.output.format.render(&data, |_| people(&workloads))?);
+    print(&args.output.format.render(&data, |_| people(&workloads))?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -77,21 +77,20 @@ fn describe(workload: &WorkloadRecord) -> Value {
 
 fn people(workloads: &[WorkloadRecord]) -> String {
     let port = |it: &record::Port| if it.name.is_empty() { it.port.to_string() } else { format!("{}:{}", it.name, it.port) };
-    let rows: Vec<[String; 9]> = workloads
-        .iter()
-        .map(|it| {
-            [
-                it.name.clone(),
-                it.namespace.clone(),
-                it.service.clone(),
-                it.version.clone(),
-                it.addresses.join(","),
-                it.ports.iter().map(port).collect::<Vec<_>>().join(","),
-                pid(it).map(|pid| pid.to_string()).unwrap_or_default(),
-                state(it),
-                mode(it).to_owned(),
-            ]
-        })
-        .collect();
-    table(["NAME", "NAMESPACE", "SERVICE", "VERSION", "ADDRESSES", "PORTS", "PID", "STATE", "MODE"], &rows)
+    let mut table =
+        Table::new(&["NAME", "NAMESPACE", "SERVICE", "VERSION", "ADDRESSES", "PORTS", "PID", "STATE", "MODE"]);
+    for it in workloads {
+        table.row([
+            it.name.clone(),
+            it.namespace.clone(),
+            it.service.clone(),
+            it.version.clone(),
+            it.addresses.join(","),
+            it.ports.iter().map(port).collect::<Vec<_>>().join(","),
+            pid(it).map(|pid| pid.to_string()).unwrap_or_default(),
+            state(it),
+            mode(it).to_owned(),
+        ]);
+    }
+    table.render()
 }

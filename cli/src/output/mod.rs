@@ -1,12 +1,18 @@
 //! How data is printed: a table for people, JSON and YAML for scripts.
 
+use std::io::{self, Write};
+
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::command::{CommandError, FAILED};
 
+pub mod colour;
 pub mod table;
 pub mod yaml;
+
+pub use colour::{Colour, coloured};
+pub use table::Table;
 
 /// The value of `-o`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -44,5 +50,19 @@ impl Format {
             Self::Json => Ok(serde_json::to_string_pretty(data).map_err(broken)? + "\n"),
             Self::Yaml => Ok(yaml::to_yaml(&serde_json::to_value(data).map_err(broken)?)),
         }
+    }
+}
+
+/// Writes a command's result to standard output. A reader that has seen enough (`weft get | head`) is no error.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print(text: &str) -> Result<(), CommandError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CommandError::new(FAILED, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
     }
 }

@@ -8,6 +8,9 @@ use weft_proto::api::mesh_client::MeshClient;
 
 use crate::command::{CommandError, FAILED, NOT_FOUND, NOT_UP};
 
+/// Largest message, bytes: all objects of a mesh.
+const MAX_MESSAGE: usize = 64 << 20;
+
 /// Connects to a mesh's control plane. A socket's path works across network namespaces.
 ///
 /// # Errors
@@ -20,7 +23,16 @@ pub async fn connect(socket: &Path) -> Result<MeshClient<Channel>, CommandError>
     let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
         .map_err(|error| no_answer(&error))?
         .connect_timeout(Duration::from_secs(5));
-    endpoint.connect().await.map(MeshClient::new).map_err(|error| no_answer(&error))
+    let sized = |channel| {
+        MeshClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+    };
+    endpoint.connect().await.map(sized).map_err(|error| no_answer(&error))
+}
+
+impl From<tonic::Status> for CommandError {
+    fn from(status: tonic::Status) -> Self {
+        refused(&status)
+    }
 }
 
 /// A refusal of the control plane, as a command's error.

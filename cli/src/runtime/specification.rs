@@ -249,6 +249,7 @@ impl Specification {
                 })
                 .collect(),
             explicit: isolation == Isolation::Explicit,
+            no_sidecar: !self.sidecar,
         }
     }
 }

@@ -10,7 +10,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::time::Instant;
-use weft_proto::api::{CreateJoinTokenRequest, DeregisterWorkloadRequest};
+use weft_proto::api::{
+    CreateJoinTokenRequest, DeregisterWorkloadRequest, ReportWorkloadRequest, WorkloadState,
+};
 
 use super::paths::{MeshPaths, WorkloadPaths, last_lines, write_private};
 use super::process::{ProcessRef, end_all, in_network, network_of};
@@ -26,7 +28,7 @@ use signals::{Request, Signals};
 /// How long a sidecar may take until it is ready.
 const SIDECAR_START: Duration = Duration::from_secs(30);
 /// How long others get to hear that a service's workload leaves, before its application is told to.
-const FAREWELL: Duration = Duration::from_millis(300);
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Runs a workload from its start to its end. `started` hears whether it came up; the exit code is the
 /// application's.
@@ -117,6 +119,7 @@ impl Workload {
         }
         let status = match self.until_listening(&mut app, &mut signals).await {
             Ok(()) => {
+                self.announce().await;
                 self.record.state = State::Running;
                 self.write()?;
                 files::refresh_hosts(&self.mesh);
@@ -208,11 +211,10 @@ impl Workload {
                         let _ = self.write();
                         let grace = Duration::from_secs(self.start.specification.grace_seconds);
                         deadline.as_mut().reset(Instant::now() + grace);
-                        self.deregister().await;
-                        if !application_has_it {
-                            if !self.record.service.is_empty() && self.record.has_sidecar {
-                                tokio::time::sleep(FAREWELL).await;
-                            }
+                        if application_has_it {
+                            self.report(WorkloadState::Draining, Duration::ZERO).await;
+                        } else {
+                            self.report(WorkloadState::Draining, FAREWELL).await;
                             send(app, signal);
                         }
                     }
@@ -221,7 +223,7 @@ impl Workload {
                     // It keeps its certificate and configuration on disk: it comes back as it was.
                     self.sidecar = None;
                     failures += 1;
-                    tokio::time::sleep(Duration::from_millis(100 << failures.min(4))).await;
+                    tokio::time::sleep(Duration::from_millis(100 << failures.min(6))).await;
                     self.restart_sidecar().await;
                 }
                 () = &mut deadline => {
@@ -251,6 +253,36 @@ impl Workload {
             self.sidecar = Some(child);
             let _ = self.write();
         }
+    }
+
+    /// Tells the mesh that requests are welcome, as soon as the application listens.
+    async fn announce(&self) {
+        if !self.serves() {
+            return;
+        }
+        if self.start.detached {
+            self.report(WorkloadState::Ready, Duration::ZERO).await;
+            return;
+        }
+        let wanted: BTreeSet<u16> = self.record.ports.iter().map(|it| it.port).collect();
+        let report = Report::of(self, WorkloadState::Ready, Duration::ZERO);
+        tokio::spawn(async move {
+            while !wanted.is_subset(&listening::ports()) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            report.send().await;
+        });
+    }
+
+    /// Tells the mesh what the application can take, and waits until all concerned know, `wait` at most.
+    async fn report(&self, state: WorkloadState, wait: Duration) {
+        if self.serves() {
+            Report::of(self, state, wait).send().await;
+        }
+    }
+
+    fn serves(&self) -> bool {
+        !self.record.service.is_empty() && !self.record.ports.is_empty()
     }
 
     async fn deregister(&mut self) {
@@ -310,6 +342,42 @@ impl Workload {
 
     fn write(&self) -> Result<(), CommandError> {
         save(&self.paths.record(), &self.record)
+    }
+}
+
+/// A word to the control plane about a workload.
+struct Report {
+    socket: PathBuf,
+    request: ReportWorkloadRequest,
+}
+
+impl Report {
+    fn of(workload: &Workload, state: WorkloadState, wait: Duration) -> Self {
+        let request = ReportWorkloadRequest {
+            name: workload.record.name.clone(),
+            namespace: workload.record.namespace.clone(),
+            state: state.into(),
+            wait_ms: wait.as_millis() as u64,
+        };
+        Self { socket: workload.mesh.control_socket(), request }
+    }
+
+    /// A control plane that is away is asked again, for as long as a restart may take.
+    async fn send(self) {
+        let end = Instant::now() + Duration::from_millis(self.request.wait_ms) + Duration::from_secs(10);
+        let draining = self.request.state() == WorkloadState::Draining;
+        loop {
+            let asked = async {
+                let mut client = client::connect(&self.socket).await?;
+                client.report_workload(self.request.clone()).await.map_err(|it| client::refused(&it))
+            };
+            let done = matches!(tokio::time::timeout_at(end, asked).await, Ok(Ok(_)));
+            // Nobody is told by a control plane that is away: the application need not wait for it.
+            if done || draining || Instant::now() > end {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 }
 

@@ -68,31 +68,25 @@ impl Stage {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let weft = self.path("bin/weft").display().to_string();
-        self.with_environment(&[&[weft.as_str()], arguments].concat())
-    }
-
-    /// `weft` with these arguments, started by another program; without arguments, that program alone.
-    pub fn command_through(&self, program: &str, options: &[&str], arguments: &[&str]) -> Command {
-        let weft = self.path("bin/weft").display().to_string();
-        let weft: &[&str] = if arguments.is_empty() { &[] } else { &[&weft] };
-        self.with_environment(&[&[program], options, weft, arguments].concat())
-    }
-
-    fn with_environment(&self, line: &[&str]) -> Command {
-        let mut command = Command::new(if self.user.is_some() { "setpriv" } else { line[0] });
-        match self.user {
-            None => command.args(&line[1..]),
+        let weft = self.path("bin/weft");
+        let mut command = match self.user {
+            None => Command::new(weft),
             Some(user) => {
+                let mut command = Command::new("setpriv");
                 command.args([
                     format!("--reuid={user}"),
                     format!("--regid={user}"),
                     "--clear-groups".to_owned(),
                 ]);
-                command.args(line)
+                command.arg(weft);
+                command
             }
         };
-        command.current_dir("/").env("WEFT_HOME", self.home()).env("STAND_IN_NAMES", self.path("names"));
+        command
+            .args(arguments)
+            .current_dir("/")
+            .env("WEFT_HOME", self.home())
+            .env("STAND_IN_NAMES", self.path("names"));
         command
     }
 
@@ -176,6 +170,15 @@ impl Mesh for StandIn {
     ) -> Answer<DeregisterWorkloadResponse> {
         println!("deregistered {}", request.into_inner().name);
         Ok(Response::new(DeregisterWorkloadResponse {}))
+    }
+
+    async fn report_workload(
+        &self,
+        request: Request<ReportWorkloadRequest>,
+    ) -> Answer<ReportWorkloadResponse> {
+        let request = request.into_inner();
+        println!("reported {} {:?}", request.name, request.state());
+        Ok(Response::new(ReportWorkloadResponse { known: true }))
     }
 
     async fn create_join_token(&self, _: Request<CreateJoinTokenRequest>) -> Answer<CreateJoinTokenResponse> {

@@ -14,10 +14,6 @@ use weft_proto::xds::protobuf::{Struct, Value, value::Kind};
 #[path = "hello_tests.rs"]
 mod tests;
 
-/// The identity that a connection's certificate proved. The TLS acceptor puts it into the extensions of each request.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PeerIdentity(pub WorkloadIdentity);
-
 /// How traffic gets to the sidecar; Istio's `INTERCEPTION_MODE`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
 pub enum Interception {

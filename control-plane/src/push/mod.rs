@@ -30,7 +30,7 @@ pub mod tracker;
 pub mod server;
 
 pub use compiler::{Compiler, Refused, Revision};
-pub use hello::{Interception, PeerIdentity, ProxyHello};
+pub use hello::{Interception, ProxyHello};
 pub use resource::{Resource, ResourceSet, ResourceType, Resources, Version};
 pub use server::{Presence, Push};
 pub use service::{AggregatedDiscovery, PeerRequirement, transport};

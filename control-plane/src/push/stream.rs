@@ -14,7 +14,7 @@ use weft_proto::xds::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 
 use super::class::Class;
 use super::compiler::Compiler;
-use super::hello::{PeerIdentity, ProxyHello};
+use super::hello::ProxyHello;
 use super::server::{Presence, Push};
 use super::service::PeerRequirement;
 use super::session::Session;
@@ -75,7 +75,7 @@ pub(super) fn open<C: Compiler, P: DiscoveryProtocol>(
     requirement: PeerRequirement,
     request: Request<Streaming<P::Request>>,
 ) -> Result<ReceiverStream<Result<Response, Status>>, Status> {
-    let identity = request.extensions().get::<PeerIdentity>().map(|peer| peer.0.clone());
+    let identity = crate::authority::peer_identity(&request).map(|peer| peer.0);
     if identity.is_none() && requirement == PeerRequirement::Identity {
         let message =
             "this listener serves only peers with a workload certificate: obtain one and connect with it";

@@ -11,7 +11,6 @@ use weft_proto::telemetry::telemetry_service_server::TelemetryService;
 use weft_proto::telemetry::{ReportRequest, ReportResponse};
 
 use super::statistics::Statistics;
-use crate::push::PeerIdentity;
 
 /// The gRPC service.
 #[derive(Clone, Debug)]
@@ -33,7 +32,7 @@ impl TelemetryService for ReportService {
         &self,
         request: Request<Streaming<ReportRequest>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
-        let identity = request.extensions().get::<PeerIdentity>().map(|peer| peer.0.clone());
+        let identity = crate::authority::peer_identity(&request).map(|peer| peer.0);
         let statistics = self.0.clone();
         // A report is read when the answer to the one before has been taken: no queue.
         let answers = request.into_inner().map(move |report| {
