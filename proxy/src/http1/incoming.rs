@@ -27,8 +27,7 @@ enum Source {
 }
 
 impl Incoming {
-    pub(super) fn request(shared: Rc<RefCell<Downstream>>) -> Self {
-        let exchange = shared.borrow().exchange;
+    pub(super) fn request(shared: Rc<RefCell<Downstream>>, exchange: u64) -> Self {
         Self(Source::Request(RequestBody { shared, exchange }))
     }
 

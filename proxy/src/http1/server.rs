@@ -311,7 +311,7 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
         if head.expects_continue && shared.read.bytes.is_empty() {
             shared.interim = b"HTTP/1.1 100 Continue\r\n\r\n";
         }
-        Body::Http1(Incoming::request(self.shared.clone()))
+        Body::Http1(Incoming::request(self.shared.clone(), shared.exchange))
     }
 
     /// Waits for the handler, as long as the client does.
