@@ -16,7 +16,7 @@ mod random;
 mod rotation;
 mod round_robin;
 
-pub use endpoint::EndpointState;
+pub use endpoint::{ActiveGuard, EndpointState};
 pub use outlier::Outcome;
 
 use std::collections::HashMap;
@@ -144,12 +144,9 @@ impl LoadBalancer {
 
     /// Learns how a request or a connection went.
     pub fn report(&mut self, endpoint: &EndpointState, outcome: Outcome, now: Instant) {
-        match outcome {
-            Outcome::ConnectFailed => {
-                endpoint.refused(now);
-                self.dirty = true;
-            }
-            _ => self.dirty |= endpoint.forgive(),
+        if outcome == Outcome::ConnectFailed {
+            endpoint.refused(now);
+            self.dirty = true;
         }
         let Some(policy) = self.outlier_detection else { return };
         if !endpoint.outlier.count(outcome, &policy) || endpoint.outlier.is_ejected(now) {
@@ -163,14 +160,25 @@ impl LoadBalancer {
         }
     }
 
+    /// A connection to an endpoint works: earlier refusals are forgotten.
+    pub fn forgive(&mut self, endpoint: &EndpointState) {
+        self.dirty |= endpoint.forgive();
+    }
+
     /// All endpoints, in no order.
     pub fn endpoints(&self) -> impl Iterator<Item = &Rc<EndpointState>> {
         self.endpoints.values()
     }
 
-    /// Whether requests to an endpoint need to be reported at all, beyond failed connections.
+    /// Number of endpoints.
     #[must_use]
-    pub fn detects_outliers(&self) -> bool {
-        self.outlier_detection.is_some()
+    pub fn len(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.endpoints.is_empty()
     }
 }

@@ -69,6 +69,11 @@ impl Replay {
         Some(Body::boxed(Reader { shared: self.0.clone(), reader: shared.reader, position: 0 }))
     }
 
+    /// Whether another reader would get all of it.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.0.borrow().lost
+    }
+
     /// No further reader will be wanted.
     pub(crate) fn forget(&self) {
         let mut shared = self.0.borrow_mut();
