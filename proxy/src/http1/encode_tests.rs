@@ -67,3 +67,26 @@ fn the_date_is_added_once_and_in_the_right_form() {
     response_head(&mut out, ok, &headers, Framing::Length(0), none, true);
     assert_eq!(&out[..], b"HTTP/1.1 200 OK\r\ndate: mine\r\ncontent-length: 0\r\n\r\n");
 }
+
+#[test]
+fn cookies_that_http_2_split_are_joined() {
+    let request = Request::get("/")
+        .header("host", "a")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .body(())
+        .unwrap();
+    assert_eq!(
+        request_text(&request, Framing::Absent),
+        "GET / HTTP/1.1\r\nhost: a\r\ncookie: a=1; b=2\r\n\r\n"
+    );
+}
+
+#[test]
+fn an_upgrade_leaves_only_when_it_is_meant() {
+    let request = Request::get("/").header("host", "a").header("upgrade", "x").body(()).unwrap();
+    assert_eq!(request_text(&request, Framing::Absent), "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    let mut out = BytesMut::new();
+    request_head(&mut out, &request, Framing::Absent, ConnectionField::Upgrade);
+    assert_eq!(&out[..], b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n");
+}

@@ -162,7 +162,7 @@ fn what_is_merely_unusual_is_accepted() {
         "CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n\r\n",
         "BREW /pot HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n",
         "GET //double HTTP/1.1\r\nHost: a:\r\n\r\n",
-        "GET /?q={\"a\":[1|2]} HTTP/1.1\r\nHost: a_b.c\r\n\r\n",
+        "GET /{a}?q={a:[1|2]}^` HTTP/1.1\r\nHost: a_b.c\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 007\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nX-Latin: caf\u{e9}\r\n\r\n",

@@ -85,6 +85,15 @@ impl RequestBody {
     }
 }
 
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        // Nobody waits for the client any more, so nobody can blame it for stalling.
+        if let Ok(mut shared) = self.shared.try_borrow_mut() {
+            shared.body_awaited = false;
+        }
+    }
+}
+
 /// The reading half of a server's connection, shared with the request's body. Borrowed only within a poll.
 #[derive(Debug)]
 pub(super) struct Downstream {
