@@ -1,6 +1,8 @@
 //! Identity end to end, both halves real: a control plane's certificate authority on its TLS endpoint, sidecars that
 //! join, renew and call each other.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at what it did not expect")]
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -65,13 +67,16 @@ impl Mesh {
     async fn restart(&mut self) {
         self.server.abort();
         let _ = (&mut self.server).await;
-        let listener = loop {
-            // The old listener's socket is closed by a task of its own.
-            match TcpListener::bind(self.address).await {
-                Ok(listener) => break listener,
-                Err(_) => tokio::task::yield_now().await,
+        // The old listener's socket is closed by a task of its own.
+        let rebound = async {
+            loop {
+                match TcpListener::bind(self.address).await {
+                    Ok(listener) => return listener,
+                    Err(_) => tokio::task::yield_now().await,
+                }
             }
         };
+        let listener = tokio::time::timeout(DEADLINE, rebound).await.expect("the port is free again");
         (self.tokens, self.server) = serve(self.directory.path(), &self.wall, listener);
     }
 
@@ -238,6 +243,39 @@ async fn a_laptop_that_slept_past_the_end_of_its_certificates_finds_its_way_back
     let awake = mesh.join(&settings);
     let second = awake.after(&first).await;
     assert!(second.not_after() > mesh.wall.clock().now());
+}
+
+#[tokio::test]
+async fn a_bad_token_in_the_file_is_replaced_without_a_restart() {
+    let mesh = Mesh::start().await;
+    let file = mesh.directory.path().join("token");
+    let good = mesh.workload("reviews");
+    std::fs::write(&file, "wjt_wrong\n").unwrap();
+    let settings = IdentitySettings { token: TokenSource::File(file.clone()), ..good };
+    let sidecar = mesh.join(&settings);
+    let error = sidecar.failed(1).await;
+    assert!(error.contains("unknown"), "{error}");
+    let workload = Workload {
+        namespace: "bookshop".into(),
+        service_account: "reviews".into(),
+        name: Some("reviews-v1".into()),
+    };
+    let token = mesh.tokens.issue(&workload, Duration::from_secs(600)).unwrap().token;
+    std::fs::write(&file, format!("{}\n", token.reveal())).unwrap();
+    assert_eq!(sidecar.ready().await.identity().to_string(), REVIEWS);
+    assert_eq!(sidecar.identity.status().last_error, None);
+}
+
+#[tokio::test]
+async fn a_control_plane_that_comes_back_is_found_again() {
+    let mut mesh = Mesh::start().await;
+    let settings = mesh.workload("reviews");
+    mesh.server.abort();
+    let sidecar = mesh.join(&settings);
+    let error = sidecar.failed(1).await;
+    assert!(error.contains(&mesh.address.to_string()), "{error}");
+    mesh.restart().await;
+    sidecar.ready().await;
 }
 
 #[tokio::test]

@@ -168,29 +168,33 @@ async fn an_address_with_too_many_unfinished_handshakes_is_cut_off() {
 #[tokio::test]
 async fn the_control_planes_own_certificate_is_renewed_in_place() {
     let clock = TurnedClock::new();
+    let directory = directory();
+    let authority = authority_at(&directory, clock.clock());
+    let identity: WorkloadIdentity =
+        "spiffe://cluster.local/ns/weft-system/sa/weft-control-plane".parse().unwrap();
+    let own =
+        ServerCertificate::new(authority, identity.clone(), vec!["weft-control-plane".to_owned()]).unwrap();
+    let first = own.certified_key();
+    assert!(Arc::ptr_eq(&first, &own.certified_key()));
+    clock.advance(Duration::from_secs(13 * 3600));
+    let second = own.certified_key();
+    let facts =
+        |key: &rustls::sign::CertifiedKey| crate::authority::connection::workload_of(&key.cert[0]).unwrap();
+    assert_eq!(facts(&second).0, identity);
+    assert!(facts(&second).1 > facts(&first).1);
+    assert!(Arc::ptr_eq(&second, &own.certified_key()), "once, not at every handshake");
+}
+
+#[tokio::test]
+async fn a_running_endpoint_shows_its_renewed_certificate() {
+    let clock = TurnedClock::new();
     let mut endpoint = endpoint(clock.clock(), AcceptorSettings::default()).await;
     let connector = client(&endpoint.authority, false);
-    let leaf = |stream: &tokio_rustls::client::TlsStream<TcpStream>| {
-        stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
-    };
-    let (first, _) = connect(&mut endpoint, &connector).await;
-    let (same, _) = connect(&mut endpoint, &connector).await;
-    assert_eq!(leaf(&first), leaf(&same));
+    connect(&mut endpoint, &connector).await;
+    // The client's clock stays where it is, so that it tells the new certificate from the old by its begin.
     clock.advance(Duration::from_secs(12 * 3600));
-    // The client's clock is behind by half a day; what it needs is a certificate that ends later.
-    let before = crate::authority::connection::workload_of(&leaf(&first)).unwrap();
-    let key = ServerCertificate::new(
-        Arc::clone(&endpoint.authority),
-        before.0.clone(),
-        vec!["weft-control-plane".to_owned()],
-    )
-    .unwrap();
-    let old = key.certified_key();
-    clock.advance(Duration::from_secs(12 * 3600));
-    let new = key.certified_key();
-    let end =
-        |key: &rustls::sign::CertifiedKey| crate::authority::connection::workload_of(&key.cert[0]).unwrap().1;
-    assert!(end(&new) > end(&old));
-    assert!(Arc::ptr_eq(&new, &key.certified_key()));
-    assert_eq!(before.0.to_string(), "spiffe://cluster.local/ns/weft-system/sa/weft-control-plane");
+    let stream = TcpStream::connect(endpoint.address).await.unwrap();
+    let name = ServerName::try_from("weft-control-plane").unwrap();
+    let error = connector.connect(name, stream).await.unwrap_err().to_string();
+    assert!(error.contains("not valid yet"), "the certificate is a new one: {error}");
 }

@@ -21,6 +21,9 @@ use super::root::{CLOCK_SKEW, Root, RootSource, set_validity};
 #[path = "sign_tests.rs"]
 mod tests;
 
+/// How long before the root's end its owner is warned.
+const FORECAST: Duration = Duration::from_secs(90 * 24 * 3600);
+
 /// How the authority is set up.
 #[derive(Clone, Debug)]
 pub struct AuthoritySettings {
@@ -90,6 +93,14 @@ impl CertificateAuthority {
     /// is wrong with it is named.
     pub fn open(settings: AuthoritySettings, clock: Clock) -> Result<Arc<Self>, AuthorityError> {
         let root = Root::open(&settings.root, &settings.state_dir, &settings.trust_domain, clock.now())?;
+        let left = root.not_after.duration_since(clock.now()).unwrap_or_default();
+        if left < FORECAST {
+            tracing::warn!(
+                days = left.as_secs() / (24 * 3600),
+                "the root of trust ends soon, and with it every certificate: give the control plane a new root, \
+                 and both in its roots while they overlap"
+            );
+        }
         Ok(Arc::new(Self { settings, root, clock }))
     }
 

@@ -118,11 +118,14 @@ impl Identity {
         self.0.trust_bundle.load_full()
     }
 
-    /// Waits for the first certificate.
+    /// Waits for a certificate that has not expired.
     pub async fn ready(&self) -> Arc<WorkloadCertificate> {
         let mut changes = self.subscribe();
         loop {
-            if let Some(certificate) = changes.borrow_and_update().clone() {
+            let newest = changes.borrow_and_update().clone();
+            if let Some(certificate) = newest
+                && self.0.clock.now() < certificate.not_after()
+            {
                 return certificate;
             }
             // The sender lives as long as `self`, so waiting cannot fail; if it did, waiting on would be right.

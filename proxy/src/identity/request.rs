@@ -78,7 +78,7 @@ fn credential(
         (None, None) => Err(IdentityError::NoCredential),
         // The token may have been used for the first certificate already, the certificate may have ended too long
         // ago: each is tried in turn.
-        (Some(_), Some(_)) if identity.renewal(|state| state.failures) % 2 == 0 => Ok(None),
+        (Some(_), Some(_)) if identity.renewal(|state| state.failures).is_multiple_of(2) => Ok(None),
         _ => Ok(token),
     }
 }

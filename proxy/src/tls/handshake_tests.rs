@@ -155,3 +155,54 @@ fn many_expected_identities_stay_readable() {
     );
     assert!(expected.to_string().ends_with("sa/s2 or 2 more"), "{expected}");
 }
+
+/// The peer's end is looked at again for each connection, resumed ones included.
+#[tokio::test]
+async fn an_identity_is_not_believed_past_the_end_of_its_certificate() {
+    let authority = TestAuthority::new("Mesh");
+    let acceptor = ServerAcceptor::new(authority.identity(REVIEWS));
+    let (client, server) = meet(&connector(&authority.identity(RATINGS), &[]), &acceptor).await;
+    let (client, server) = (client.unwrap(), server.unwrap());
+    let late = SystemTime::now() + 2 * HOUR;
+    for error in [
+        verify::peer_identity(client.stream.get_ref().1, late).unwrap_err(),
+        verify::peer_identity(server.stream.get_ref().1, late).unwrap_err(),
+    ] {
+        assert!(matches!(error, TlsError::Expired { presented: Some(_), at: Some(_) }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn pain_18_workloads_of_an_old_and_a_new_root_meet_while_both_are_trusted() {
+    let (old, new) = (TestAuthority::new("Old"), TestAuthority::new("New"));
+    let both = old.bundle().with([new.root.clone()]).unwrap();
+    let identity = |authority: &TestAuthority, uri: &str| {
+        let leaf = authority.valid_leaf(uri);
+        let chain = vec![leaf.certificate.clone()];
+        let certificate =
+            crate::identity::WorkloadCertificate::new(chain, leaf.private_key(), both.clone()).unwrap();
+        Identity::fixed(certificate)
+    };
+    let (reviews, ratings) = (identity(&old, REVIEWS), identity(&new, RATINGS));
+    for (client, server, name) in [(&reviews, &ratings, RATINGS), (&ratings, &reviews, REVIEWS)] {
+        let (connected, accepted) =
+            meet(&connector(client, &[name]), &ServerAcceptor::new(server.clone())).await;
+        assert_eq!(connected.unwrap().peer.to_string(), name);
+        accepted.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_outlives_the_certificate_it_was_made_with() {
+    let authority = TestAuthority::new("Mesh");
+    let identity = authority.identity(REVIEWS);
+    let acceptor = ServerAcceptor::new(identity.clone());
+    let (client, server) = meet(&connector(&authority.identity(RATINGS), &[]), &acceptor).await;
+    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    identity.replace(authority.certificate(&authority.valid_leaf(REVIEWS)));
+    client.stream.write_all(b"still here").await.unwrap();
+    client.stream.flush().await.unwrap();
+    let mut received = [0; 10];
+    server.stream.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"still here");
+}
