@@ -256,13 +256,15 @@ impl<'a> Call<'a> {
             }
             _ => {}
         }
-        if self.policy.is_none() {
+        let started = failure.progress == Progress::MaybeProcessed;
+        let ended = Ended::Failed { kind: failure.kind, started };
+        // A policy without retries means none at all; one for other failures does not take away what is always safe.
+        if self.policy.is_none_or(|policy| policy.retries > 0 && !retry::wanted(policy, ended)) {
             let elsewhere = matches!(failure.kind, K::Connect | K::ConnectTimeout);
             let unprocessed = elsewhere || failure.kind == K::RefusedStream;
             return self.without_policy(unprocessed, elsewhere);
         }
-        let started = failure.progress == Progress::MaybeProcessed;
-        self.by_policy(method, Ended::Failed { kind: failure.kind, started }, failure.progress)
+        self.by_policy(method, ended, failure.progress)
     }
 
     /// One more attempt for what was provably not processed; after a failed connection only where there is another

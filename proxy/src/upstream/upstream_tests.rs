@@ -280,14 +280,14 @@ fn an_attempt_that_takes_too_long_is_made_elsewhere() {
         let fast = serve_http(Version::HTTP_11, |_, _| status(200)).await;
         let upstreams = upstreams(cluster(UpstreamHttp::Http1, &[slow.address, fast.address]));
         let mut policy = retry(&["5xx"]);
-        policy.per_try_timeout = Some(Duration::from_millis(50));
+        policy.per_try_timeout = Some(Duration::from_millis(300));
         let policy = forward(Some(policy));
         for _ in 0..2 {
             let exchange =
                 send(&upstreams, &mut request("GET", Body::Empty), Some(&policy)).await.expect("an answer");
             assert_eq!(exchange.record.address, fast.address);
         }
-        assert!(slow.count() <= 1 && fast.count() == 2);
+        assert!(slow.count() >= 1, "round robin has taken it");
     });
 }
 
@@ -578,6 +578,28 @@ fn an_idle_connection_is_closed_before_the_upstream_said_it_would() {
         while upstreams.stats()[0].connections > 0 {
             assert!(tokio::time::Instant::now() < deadline, "it stays open");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
+fn the_future_of_a_request_stays_small() {
+    worker(async {
+        let upstreams = Upstreams::new(Default::default());
+        let mut request = request("GET", Body::Empty);
+        let size = size_of_val(&send(&upstreams, &mut request, None));
+        assert!(size <= 4096, "{size} bytes: box the rare branch that made it grow");
+    });
+}
+
+#[test]
+fn a_policy_for_other_failures_does_not_take_away_what_is_always_safe() {
+    worker(async {
+        let server = serve_http(Version::HTTP_11, |_, _| status(200)).await;
+        let upstreams = upstreams(cluster(UpstreamHttp::Http1, &[refusing().await, server.address]));
+        let policy = forward(Some(retry(&["retriable-4xx"])));
+        for _ in 0..2 {
+            send(&upstreams, &mut request("POST", Body::from("x")), Some(&policy)).await.expect("an answer");
         }
     });
 }
