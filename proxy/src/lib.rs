@@ -7,6 +7,8 @@ pub mod http1;
 pub mod body;
 pub mod inbound;
 pub mod outbound;
+pub mod http;
+pub mod tcp;
 pub mod filters;
 pub mod balance;
 pub mod upstream;
