@@ -16,3 +16,4 @@ pub mod identity;
 pub mod node;
 pub mod provenance;
 pub mod histogram;
+pub mod clock;

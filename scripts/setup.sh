@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# scripts/setup.sh demo|test|bench: what the machine lacks, installed (as root) or named (otherwise).
+# Knows Debian and Ubuntu. Prints nothing when nothing is missing.
+set -euo pipefail
+
+# command:package
+demo=(ip:iproute2 iptables:iptables python3:python3 unshare:util-linux setpriv:util-linux cc:gcc make:make)
+test=("${demo[@]}" openssl:openssl)
+bench=("${test[@]}" wrk:wrk h2load:nghttp2-client haproxy:haproxy strace:strace taskset:util-linux)
+
+purpose=${1:-demo}
+case $purpose in
+demo) wanted=("${demo[@]}") ;;
+test) wanted=("${test[@]}") ;;
+bench) wanted=("${bench[@]}") ;;
+*) echo "usage: scripts/setup.sh demo|test|bench" >&2; exit 2 ;;
+esac
+
+missing=()
+for pair in "${wanted[@]}"; do
+  command -v "${pair%%:*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${pair%%:*}" ] || missing+=("${pair##*:}")
+done
+# A virtual environment for the real Envoy needs Debian's python3-venv beside python3.
+if [ "$purpose" != demo ] && ! python3 -c 'import ensurepip' >/dev/null 2>&1; then missing+=(python3-venv); fi
+command -v cargo >/dev/null 2>&1 || { echo "A Rust toolchain is missing: https://rustup.rs" >&2; exit 1; }
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+packages=$(printf '%s\n' "${missing[@]}" | sort -u | tr '\n' ' ')
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+  echo "==> installing Debian packages: $packages"
+  apt-get update -qq
+  # shellcheck disable=SC2086 # a list of words
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+else
+  echo "These packages are missing; install them with:" >&2
+  echo "  sudo apt-get install $packages" >&2
+  exit 1
+fi
