@@ -506,8 +506,8 @@ fn request_framing(request: &Request<Body>) -> Framing {
     }
 }
 
+/// Whether `Upgrade` is meant: a stripped request has lost its `Connection`, and what is then left in `Upgrade` is.
 fn upgrade_requested_by_field(headers: &HeaderMap) -> bool {
-    // A stripped request has lost its `Connection`; what is left in `Upgrade` is meant.
     headers.contains_key(header::UPGRADE)
         && (!headers.contains_key(header::CONNECTION) || upgrade_requested(headers).is_some())
 }

@@ -58,7 +58,7 @@ pub(super) fn response_head(
     out.put_slice(b"\r\n");
     let mut has_date = !date;
     for (name, value) in headers {
-        if !is_framing(name) {
+        if !is_framing(name) && (*name != header::UPGRADE || connection == ConnectionField::Upgrade) {
             has_date |= *name == header::DATE;
             field(out, name, value);
         }
@@ -111,10 +111,22 @@ pub(super) fn request_head<B>(
         }
     }
     out.put_slice(b"\r\n");
+    let mut cookie = false;
     for (name, value) in headers {
-        if !is_framing(name) && *name != header::HOST && *name != header::TE {
-            field(out, name, value);
+        if is_framing(name) || *name == header::HOST || *name == header::TE {
+            continue;
         }
+        if *name == header::UPGRADE && connection != ConnectionField::Upgrade {
+            continue;
+        }
+        if *name == header::COOKIE {
+            // HTTP/2 may split the cookies, HTTP/1 must not: RFC 9113 section 8.2.3.
+            if !std::mem::replace(&mut cookie, true) {
+                cookies(out, headers);
+            }
+            continue;
+        }
+        field(out, name, value);
     }
     framing_field(out, framing);
     let trailers = super::head::has_token(headers, &header::TE, b"trailers");
@@ -157,6 +169,17 @@ fn field(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
     out.put_slice(name.as_str().as_bytes());
     out.put_slice(b": ");
     out.put_slice(value.as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+fn cookies(out: &mut BytesMut, headers: &HeaderMap) {
+    let mut separator: &[u8] = b"cookie: ";
+    for value in headers.get_all(header::COOKIE) {
+        out.reserve(value.len() + 10);
+        out.put_slice(separator);
+        out.put_slice(value.as_bytes());
+        separator = b"; ";
+    }
     out.put_slice(b"\r\n");
 }
 

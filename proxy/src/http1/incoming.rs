@@ -27,8 +27,7 @@ enum Source {
 }
 
 impl Incoming {
-    pub(super) fn request(shared: Rc<RefCell<Downstream>>) -> Self {
-        let exchange = shared.borrow().exchange;
+    pub(super) fn request(shared: Rc<RefCell<Downstream>>, exchange: u64) -> Self {
         Self(Source::Request(RequestBody { shared, exchange }))
     }
 
@@ -83,6 +82,15 @@ impl RequestBody {
             return Poll::Ready(Some(Err(BodyError::new(ErrorSource::Downstream, BodyErrorKind::Closed))));
         }
         shared.poll_frame(cx)
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        // Nobody waits for the client any more, so nobody can blame it for stalling.
+        if let Ok(mut shared) = self.shared.try_borrow_mut() {
+            shared.body_awaited = false;
+        }
     }
 }
 

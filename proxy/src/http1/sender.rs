@@ -53,6 +53,11 @@ impl Sender {
         Self { out, body, framing, left, pass_trailers, touched: false, finished }
     }
 
+    /// How the body is framed.
+    pub(super) fn framing(&self) -> Framing {
+        self.framing
+    }
+
     /// Gives the body back, when it was not asked for its content.
     pub(super) fn take_untouched(&mut self) -> Option<Body> {
         (!self.touched).then(|| std::mem::take(&mut self.body))

@@ -311,7 +311,7 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
         if head.expects_continue && shared.read.bytes.is_empty() {
             shared.interim = b"HTTP/1.1 100 Continue\r\n\r\n";
         }
-        Body::Http1(Incoming::request(self.shared.clone()))
+        Body::Http1(Incoming::request(self.shared.clone(), shared.exchange))
     }
 
     /// Waits for the handler, as long as the client does.
@@ -335,13 +335,13 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
         .await
     }
 
-    /// Whether the client closed. Bytes of a next request are kept, up to a buffer full; while the request's body is
-    /// still coming it is its reader who finds out.
+    /// Whether the client closed. Bytes of the body or of a next request are kept, up to a buffer full; while the
+    /// body's reader waits for the client, it is the reader who finds out.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
         const READ_AHEAD: usize = 16 * 1024;
         let mut shared = self.shared.borrow_mut();
         let shared = &mut *shared;
-        if !shared.body.is_received() {
+        if shared.body_awaited && !shared.body.is_received() {
             if !shared.server.as_ref().is_some_and(|server| server.will_wake(cx.waker())) {
                 shared.server = Some(cx.waker().clone());
             }
@@ -379,9 +379,7 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
     /// Sends the response; whether the connection may stay.
     async fn respond(&mut self, asked: &Asked, response: Response<Body>) -> Result<bool, ServeError> {
         let (mut parts, body) = response.into_parts();
-        if (parts.status.is_informational() || matches!(body, Body::Upgrade(_)))
-            || parts.status == StatusCode::SWITCHING_PROTOCOLS
-        {
+        if parts.status.is_informational() || matches!(body, Body::Upgrade(_)) {
             // Nobody asked for it, or there is nothing to hand over to: it must not reach the client as an answer.
             parts.status = StatusCode::BAD_GATEWAY;
             parts.headers.clear();
@@ -429,7 +427,7 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
             Err(None) => return Err(ServeError::ClientGone),
             Err(Some(error)) => error,
         };
-        let begun = sender.out.written > 0;
+        let (begun, framing) = (sender.out.written > 0, sender.framing());
         drop(sender);
         match error {
             SenderError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -438,22 +436,23 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
             }
             SenderError::Io(_) => Err(ServeError::ClientGone),
             SenderError::Body(error) => {
-                self.cut(begun, "the upstream's response could not be read\n").await;
+                self.cut(begun, framing, "the upstream's response could not be read\n").await;
                 Err(ServeError::ResponseBody(error))
             }
             SenderError::Length => {
-                self.cut(begun, "the upstream's response was not as long as announced\n").await;
+                self.cut(begun, framing, "the upstream's response was not as long as announced\n").await;
                 Err(ServeError::ResponseLength)
             }
         }
     }
 
-    /// Ends a connection whose response cannot be completed: with an answer of ours when none has begun.
-    async fn cut(&mut self, begun: bool, text: &'static str) {
-        if begun {
-            self.abort();
-        } else {
+    /// Ends a connection whose response cannot be completed: with an answer of ours when none has begun. A response
+    /// that lasts until the close is cut by a reset, as the client could not tell otherwise.
+    async fn cut(&mut self, begun: bool, framing: Framing, text: &'static str) {
+        if !begun {
             self.answer(StatusCode::BAD_GATEWAY, text).await;
+        } else if framing == Framing::UntilClose {
+            self.abort();
         }
     }
 

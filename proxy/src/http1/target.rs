@@ -8,7 +8,8 @@ use super::Refusal;
 /// Reads the target in the form its method allows.
 ///
 /// Origin form for all but `CONNECT`, absolute form with http or https, authority form for `CONNECT` only, `*` for
-/// `OPTIONS` only. A backslash, `#` and bytes beyond ASCII are refused: hops disagree on what they mean.
+/// `OPTIONS` only. A backslash in the path, `#` and bytes beyond ASCII are refused: hops disagree on what they mean. So are `<`, `>`,
+/// and a bare quote in the query, which the `http` crate does not hold; browsers encode all of these.
 pub(super) fn parse(method: &Method, target: Bytes) -> Result<Uri, Refusal> {
     let path_end = target.iter().position(|b| *b == b'?').unwrap_or(target.len());
     if target.iter().any(|b| !(0x21..=0x7e).contains(b) || *b == b'#') || target[..path_end].contains(&b'\\')

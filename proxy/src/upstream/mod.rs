@@ -1,1 +1,239 @@
-//! Send the request: pools, connections, attempts.
+//! Send: from a chosen route to the head of a response.
+//!
+//! Everything here belongs to one worker. [`Upstreams`] knows the clusters of the current snapshot; [`Upstreams::send`]
+//! makes as many attempts as policy and prudence allow, [`Upstreams::connect_tcp`] connects for what is not HTTP.
+//!
+//! - `send`, `attempt`: a request's attempts; one of them
+//! - `retry`, `budget`, `replay`: whether there is another, and what it needs
+//! - `cluster`, `resolve`, `limits`: a cluster's endpoints and bounds
+//! - `pool`, `http2`, `connect`: connections
+//! - `translate`, `peer`: heads between protocols and between sidecars
+//! - `response`, `copy`, `tcp`: what streams afterwards
+//! - `failure`: what the client is told
+
+mod attempt;
+mod budget;
+mod cluster;
+mod connect;
+pub mod copy;
+mod failure;
+mod http2;
+mod limits;
+pub mod peer;
+mod pool;
+mod replay;
+mod resolve;
+mod response;
+mod retry;
+mod send;
+mod tcp;
+mod translate;
+
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod upstream_tests;
+
+pub use pool::EndpointPool;
+pub use response::ExchangeEnd;
+pub use tcp::{TcpGuard, TcpUpstream};
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use http::{HeaderValue, Response, Version};
+use tokio::time::Instant;
+use weft_model::endpoint::WorkloadInfo;
+use weft_model::provenance::Provenance;
+use weft_model::route::Forward;
+use weft_model::snapshot::Snapshot;
+
+use crate::body::Body;
+use crate::error::{ProxyError, ResponseFlags};
+use crate::identity::Identity;
+use crate::telemetry::record::UpstreamRecord;
+use cluster::ClusterState;
+use connect::Connector;
+use limits::Bounded;
+
+/// What the upstream connections of all workers have in common.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamSettings {
+    /// Packet mark of the proxy's own sockets, which interception lets pass (`SO_MARK`; needs `CAP_NET_ADMIN`).
+    pub mark: Option<u32>,
+    /// Number of workers: each gets its part of the circuit breakers' bounds. 0 counts as 1.
+    pub workers: u32,
+    /// Whose certificate is presented; without one no mutual TLS can be spoken.
+    pub identity: Option<Identity>,
+    /// The own workload, told to other sidecars.
+    pub workload: Option<WorkloadInfo>,
+    /// Local address of connections; none: the kernel's choice.
+    pub source: Option<IpAddr>,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// Name of the cluster.
+    pub cluster: &'a str,
+    /// Time-outs and retries; its clusters are not looked at.
+    pub forward: Option<&'a Forward>,
+    /// Where the client wanted to go, for clusters that go there.
+    pub original_dst: Option<SocketAddr>,
+    /// What the client spoke.
+    pub downstream: Version,
+    /// What led here, for error messages.
+    pub provenance: &'a [Provenance],
+}
+
+/// A request that got a response.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The response; its body still comes.
+    pub response: Response<Body>,
+    /// Where it came from.
+    pub record: UpstreamRecord,
+    /// URX when retries ran out.
+    pub flags: ResponseFlags,
+    /// Envoy's `%RESPONSE_CODE_DETAILS%`.
+    pub details: &'static str,
+    /// How the body ends.
+    pub end: ExchangeEnd,
+}
+
+/// A request that got none.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What the client is told.
+    pub error: ProxyError,
+    /// Where it was sent last, if anywhere.
+    pub record: Option<UpstreamRecord>,
+    /// The error's flag, and URX when retries ran out.
+    pub flags: ResponseFlags,
+}
+
+impl Failure {
+    fn of(error: ProxyError, record: Option<UpstreamRecord>) -> Self {
+        let mut flags = ResponseFlags::default();
+        flags.insert(error.flag);
+        Self { error, record, flags }
+    }
+}
+
+/// The clusters of one worker.
+#[derive(Debug)]
+pub struct Upstreams {
+    clusters: RefCell<HashMap<Arc<str>, Rc<ClusterState>>>,
+    workers: u32,
+    connector: Connector,
+    /// The value of `x-weft-peer`.
+    introduction: Option<HeaderValue>,
+}
+
+/// What goes on at one cluster in one worker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClusterStats {
+    /// Its name.
+    pub cluster: Arc<str>,
+    /// Endpoints, whatever their state.
+    pub endpoints: u32,
+    /// Of them ejected by outlier detection.
+    pub ejected: u32,
+    /// Open connections.
+    pub connections: u32,
+    /// Requests under way.
+    pub requests: u32,
+    /// Retries so far.
+    pub retries: u64,
+    /// Requests refused by circuit breakers so far.
+    pub overflows: u64,
+}
+
+impl Upstreams {
+    /// Knows no cluster yet. To be called within the worker's `LocalSet`.
+    #[must_use]
+    pub fn new(settings: UpstreamSettings) -> Rc<Self> {
+        let UpstreamSettings { mark, workers, identity, workload, source } = settings;
+        let upstreams = Rc::new(Self {
+            clusters: RefCell::default(),
+            workers: workers.max(1),
+            connector: Connector { mark, source, identity },
+            introduction: workload.as_ref().map(peer::encode),
+        });
+        tokio::task::spawn_local(sweep(Rc::downgrade(&upstreams)));
+        upstreams
+    }
+
+    /// Takes a newer snapshot. What it does not change keeps its counters and connections; connections to what is
+    /// gone close when their requests are done. To be called within the worker's `LocalSet`.
+    pub fn update(&self, snapshot: &Arc<Snapshot>) {
+        let mut gone = self.clusters.take();
+        let mut clusters = HashMap::with_capacity(snapshot.clusters.len());
+        for (name, config) in &snapshot.clusters {
+            let state = match gone.remove(name) {
+                Some(state) => {
+                    state.update(config, snapshot, self.workers);
+                    state
+                }
+                None => ClusterState::new(config, snapshot, self.workers),
+            };
+            clusters.insert(name.clone(), state);
+        }
+        self.clusters.replace(clusters);
+        gone.values().for_each(|cluster| cluster.drain());
+    }
+
+    /// Closes idle connections and keeps none from now: the proxy is about to end. Requests still work.
+    pub fn drain(&self) {
+        self.clusters.borrow().values().for_each(|cluster| cluster.drain());
+    }
+
+    /// What goes on, by cluster name.
+    #[must_use]
+    pub fn stats(&self) -> Vec<ClusterStats> {
+        let now = Instant::now();
+        let mut stats: Vec<_> = self.clusters.borrow().values().map(|cluster| stats_of(cluster, now)).collect();
+        stats.sort_by(|a, b| a.cluster.cmp(&b.cluster));
+        stats
+    }
+
+    fn cluster(&self, name: &str) -> Option<Rc<ClusterState>> {
+        self.clusters.borrow().get(name).cloned()
+    }
+}
+
+impl Drop for Upstreams {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
+fn stats_of(cluster: &ClusterState, now: Instant) -> ClusterStats {
+    let endpoints = cluster.endpoints();
+    ClusterStats {
+        cluster: cluster.name(),
+        endpoints: endpoints.len() as u32,
+        ejected: endpoints.iter().filter(|endpoint| endpoint.is_ejected(now)).count() as u32,
+        connections: cluster.limits.count(Bounded::Connections),
+        requests: cluster.limits.count(Bounded::Requests),
+        retries: cluster.retries.get(),
+        overflows: cluster.limits.overflows(),
+    }
+}
+
+/// Looks through the idle connections of a worker, for as long as it is there.
+async fn sweep(upstreams: Weak<Upstreams>) {
+    loop {
+        tokio::time::sleep(pool::SWEEP).await;
+        let Some(upstreams) = upstreams.upgrade() else { return };
+        let now = Instant::now();
+        let certificate = upstreams.connector.identity.as_ref().and_then(Identity::current);
+        let clusters: Vec<_> = upstreams.clusters.borrow().values().cloned().collect();
+        for endpoint in clusters.iter().flat_map(|cluster| cluster.endpoints()) {
+            endpoint.pool().sweep(now, certificate.as_ref());
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! One cluster as a worker sees it: its configuration, endpoints, counters and TLS.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use weft_model::cluster::{Cluster, Discovery};
+use weft_model::endpoint::EndpointSet;
+use weft_model::snapshot::Snapshot;
+
+use super::budget::RetryBudget;
+use super::connect::ClusterTls;
+use super::failure::{AttemptFailure, FailureKind};
+use super::limits::Limits;
+use super::resolve::{Resolution, plain_endpoint};
+use crate::balance::{EndpointState, LoadBalancer, Outcome};
+
+/// One cluster and worker.
+#[derive(Debug)]
+pub(crate) struct ClusterState {
+    config: RefCell<Arc<Cluster>>,
+    balancer: RefCell<LoadBalancer>,
+    pub(super) limits: Rc<Limits>,
+    pub(super) budget: RetryBudget,
+    pub(super) tls: RefCell<Rc<ClusterTls>>,
+    pub(super) resolution: Resolution,
+    pub(super) retries: Cell<u64>,
+}
+
+impl ClusterState {
+    pub(super) fn new(config: &Arc<Cluster>, snapshot: &Snapshot, workers: u32) -> Rc<Self> {
+        let state = Rc::new(Self {
+            config: RefCell::new(config.clone()),
+            balancer: RefCell::new(LoadBalancer::new(config.load_balancing, config.outlier_detection)),
+            limits: Limits::new(config.limits, workers),
+            budget: RetryBudget::new(Instant::now()),
+            tls: RefCell::default(),
+            resolution: Resolution::default(),
+            retries: Cell::new(0),
+        });
+        state.discover(snapshot);
+        state
+    }
+
+    /// Takes a newer configuration; keeps what it does not change.
+    pub(super) fn update(self: &Rc<Self>, config: &Arc<Cluster>, snapshot: &Snapshot, workers: u32) {
+        let old = self.config.replace(config.clone());
+        if !Arc::ptr_eq(&old, config) && old != *config {
+            self.limits.configure(config.limits, workers);
+            self.balancer.borrow_mut().configure(config.load_balancing, config.outlier_detection);
+            if old.transport != config.transport {
+                self.tls.take();
+            }
+            let connects_otherwise = old.transport != config.transport
+                || old.http != config.http
+                || old.idle_timeout != config.idle_timeout
+                || old.max_requests_per_connection != config.max_requests_per_connection;
+            if connects_otherwise {
+                self.endpoints().iter().for_each(|endpoint| endpoint.retire_pool());
+            }
+            if std::mem::discriminant(&old.discovery) != std::mem::discriminant(&config.discovery) {
+                self.replace_endpoints(&Arc::new(EndpointSet::empty(&config.name)));
+            }
+        }
+        self.discover(snapshot);
+    }
+
+    fn discover(self: &Rc<Self>, snapshot: &Snapshot) {
+        let config = self.config();
+        match &config.discovery {
+            Discovery::Dns(names) => self.resolution.start(names, Rc::downgrade(self)),
+            Discovery::OriginalDst => self.resolution.stop(),
+            Discovery::Endpoints(_) | Discovery::Static(_) => {
+                self.resolution.stop();
+                let known = snapshot.endpoints_of(&config);
+                self.replace_endpoints(&known.unwrap_or_else(|| Arc::new(EndpointSet::empty(&config.name))));
+            }
+        }
+    }
+
+    /// Takes another set of endpoints; connections to those that went close when their requests are done.
+    pub(super) fn replace_endpoints(&self, set: &Arc<EndpointSet>) {
+        let gone = self.balancer.borrow_mut().update(set);
+        gone.iter().for_each(|endpoint| endpoint.retire_pool());
+    }
+
+    pub(super) fn config(&self) -> Arc<Cluster> {
+        self.config.borrow().clone()
+    }
+
+    pub(super) fn name(&self) -> Arc<str> {
+        self.config.borrow().name.clone()
+    }
+
+    pub(super) fn endpoints(&self) -> Vec<Rc<EndpointState>> {
+        self.balancer.borrow().endpoints().cloned().collect()
+    }
+
+    pub(super) fn endpoint_count(&self) -> usize {
+        self.balancer.borrow().len()
+    }
+
+    /// The endpoint for the next attempt.
+    pub(super) async fn choose(
+        &self,
+        tried: &[SocketAddr],
+        original_dst: Option<SocketAddr>,
+        now: Instant,
+    ) -> Result<Rc<EndpointState>, AttemptFailure> {
+        let (to_original, resolves) = {
+            let config = self.config.borrow();
+            let resolves = matches!(config.discovery, Discovery::Dns(_));
+            (config.discovery == Discovery::OriginalDst, resolves)
+        };
+        if to_original {
+            let Some(address) = original_dst else {
+                return Err(AttemptFailure::unprocessed(
+                    FailureKind::NoEndpoint,
+                    "the connection has no original destination",
+                ));
+            };
+            return Ok(self.balancer.borrow_mut().adopt(address, || plain_endpoint(address)));
+        }
+        if resolves {
+            self.resolution.first_answer().await;
+        }
+        let chosen = self.balancer.borrow_mut().choose(tried, now);
+        chosen.ok_or_else(|| AttemptFailure::unprocessed(FailureKind::NoEndpoint, self.why_none(now)))
+    }
+
+    fn why_none(&self, now: Instant) -> String {
+        let endpoints = self.endpoints();
+        if let Some(failure) = self.resolution.failure.borrow().as_ref() {
+            return failure.clone();
+        }
+        match (endpoints.len(), endpoints.iter().filter(|endpoint| endpoint.is_ejected(now)).count()) {
+            (0, _) => "it has none".to_owned(),
+            (all, 0) => format!("all {all} are unhealthy or draining"),
+            (all, ejected) => format!("of {all}, {ejected} are ejected for failing and none of the others is healthy"),
+        }
+    }
+
+    /// Learns how a request or a connection went.
+    pub(super) fn report(&self, endpoint: &EndpointState, outcome: Outcome) {
+        let matters = outcome == Outcome::ConnectFailed
+            || self.config.borrow().outlier_detection.is_some();
+        if matters {
+            self.balancer.borrow_mut().report(endpoint, outcome, Instant::now());
+        }
+    }
+
+    /// A connection works again.
+    pub(super) fn forgive(&self, endpoint: &EndpointState) {
+        if endpoint.has_refused() {
+            self.balancer.borrow_mut().forgive(endpoint);
+        }
+    }
+
+    /// Closes what is idle; nothing is kept open from now.
+    pub(super) fn drain(&self) {
+        self.endpoints().iter().for_each(|endpoint| endpoint.pool().retire());
+        self.resolution.stop();
+    }
+}

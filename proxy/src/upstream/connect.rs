@@ -1,0 +1,148 @@
+//! Makes connections: TCP, and mutual TLS on top.
+
+use std::cell::OnceCell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream};
+use weft_model::cluster::{UpstreamTls, UpstreamTransport};
+use weft_model::endpoint::Endpoint;
+use weft_model::identity::WorkloadIdentity;
+
+use super::failure::{AttemptFailure, FailureKind};
+use crate::identity::{Identity, WorkloadCertificate};
+use crate::io::Io;
+use crate::tls::{ApplicationProtocol, ClientConnector, ExpectedIdentities, server_name};
+
+/// What the connections of a worker have in common.
+#[derive(Debug, Default)]
+pub(crate) struct Connector {
+    /// Tells interception to let them pass.
+    pub(crate) mark: Option<u32>,
+    /// Local address.
+    pub(crate) source: Option<IpAddr>,
+    /// Whose certificate is presented.
+    pub(crate) identity: Option<Identity>,
+}
+
+/// How TLS is spoken to the endpoints of one cluster: a connector for each protocol inside, made when first needed.
+#[derive(Debug, Default)]
+pub(crate) struct ClusterTls {
+    connectors: [OnceCell<ClientConnector>; 3],
+}
+
+/// A new connection.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) io: Io,
+    /// Over mutual TLS: who answered.
+    pub(crate) peer: Option<Arc<WorkloadIdentity>>,
+    /// What was presented.
+    pub(crate) certificate: Option<Arc<WorkloadCertificate>>,
+}
+
+/// No connection could be made.
+#[derive(Clone, Debug)]
+pub(crate) enum ConnectError {
+    /// Not in time.
+    Timeout,
+    /// Why, in one sentence.
+    Failed(Arc<str>),
+}
+
+impl From<ConnectError> for AttemptFailure {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Timeout => Self::unprocessed(FailureKind::ConnectTimeout, ""),
+            ConnectError::Failed(cause) => Self::unprocessed(FailureKind::Connect, &*cause),
+        }
+    }
+}
+
+impl ConnectError {
+    fn failed(cause: impl ToString) -> Self {
+        Self::Failed(cause.to_string().into())
+    }
+}
+
+/// Settings of TLS to an endpoint; none when it is spoken to in plain text.
+pub(crate) fn tls_to<'a>(transport: &'a UpstreamTransport, endpoint: &Endpoint) -> Option<&'a UpstreamTls> {
+    match transport {
+        UpstreamTransport::Plain => None,
+        UpstreamTransport::ByEndpoint(tls) => endpoint.mutual_tls.then_some(tls),
+        UpstreamTransport::MutualTls(tls) => Some(tls),
+    }
+}
+
+impl Connector {
+    /// Connects within `timeout`, TLS included.
+    pub(crate) async fn connect(
+        &self,
+        address: SocketAddr,
+        tls: Option<(&UpstreamTls, &ClusterTls)>,
+        protocol: ApplicationProtocol,
+        timeout: Duration,
+    ) -> Result<Connected, ConnectError> {
+        let connecting = async {
+            let stream = self.tcp(address).await.map_err(ConnectError::failed)?;
+            match tls {
+                None => Ok(Connected { io: Io::from(stream), peer: None, certificate: None }),
+                Some((settings, cluster)) => self.tls(stream, address, settings, cluster, protocol).await,
+            }
+        };
+        tokio::time::timeout(timeout, connecting).await.unwrap_or(Err(ConnectError::Timeout))
+    }
+
+    async fn tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(mark) = self.mark {
+            SockRef::from(&socket).set_mark(mark)?;
+        }
+        if let Some(source) = self.source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
+            socket.bind(SocketAddr::new(source, 0))?;
+        }
+        socket.set_nodelay(true)?;
+        socket.connect(address).await
+    }
+
+    async fn tls(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        settings: &UpstreamTls,
+        cluster: &ClusterTls,
+        protocol: ApplicationProtocol,
+    ) -> Result<Connected, ConnectError> {
+        let Some(identity) = &self.identity else {
+            return Err(ConnectError::failed("mutual TLS is wanted, but this proxy has no identity"));
+        };
+        let cell = &cluster.connectors[protocol as usize];
+        let connector = match cell.get() {
+            Some(connector) => connector,
+            None => {
+                let expected = expected(settings)?;
+                cell.get_or_init(|| ClientConnector::new(identity.clone(), expected, protocol))
+            }
+        };
+        let sni = Some(&*settings.sni).filter(|sni| !sni.is_empty());
+        let name = server_name(sni, address.ip());
+        let connected = connector.connect(stream, name).await.map_err(ConnectError::failed)?;
+        Ok(Connected {
+            io: Io::from(connected.stream),
+            peer: Some(Arc::new(connected.peer.identity().clone())),
+            certificate: identity.current(),
+        })
+    }
+}
+
+/// An identity that cannot be read must not widen what is accepted: then there is no connection at all.
+fn expected(settings: &UpstreamTls) -> Result<ExpectedIdentities, ConnectError> {
+    let parsed: Result<Vec<WorkloadIdentity>, _> =
+        settings.identities.iter().map(|text| text.parse::<WorkloadIdentity>()).collect();
+    parsed.map(ExpectedIdentities::of).map_err(|error| {
+        ConnectError::failed(format!("the cluster's expected identities cannot be used: {error}"))
+    })
+}
