@@ -10,7 +10,7 @@ use weft_model::route::WeightedCluster;
 use crate::error::{ErrorSource, ResponseFlag, ResponseFlags};
 use crate::io::Io;
 use crate::telemetry::record::{ConnectionRecord, TcpRecord, UpstreamRecord};
-use crate::upstream::copy::copy_bidirectional;
+use crate::upstream::copy::{CopyError, copy_bidirectional};
 use crate::worker::Worker;
 
 /// Where a connection goes.
@@ -50,10 +50,10 @@ pub async fn proxy(worker: &Rc<Worker>, destination: &Destination<'_>, record: C
     let end = copy_bidirectional(&mut downstream, &mut upstream_io, destination.idle_timeout).await;
     (opened.received, opened.sent) = (end.from_downstream, end.from_upstream);
     if let Err(error) = end.result {
-        let flag = match (error.timeout, error.side) {
-            (true, _) => ResponseFlag::StreamIdleTimeout,
-            (false, ErrorSource::Upstream) => ResponseFlag::UpstreamConnectionTermination,
-            (false, _) => ResponseFlag::DownstreamConnectionTermination,
+        let flag = match error {
+            CopyError::Idle(_) => ResponseFlag::StreamIdleTimeout,
+            CopyError::Io { side: ErrorSource::Upstream, .. } => ResponseFlag::UpstreamConnectionTermination,
+            CopyError::Io { .. } => ResponseFlag::DownstreamConnectionTermination,
         };
         opened.flags.insert(flag);
     }

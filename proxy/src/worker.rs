@@ -22,7 +22,7 @@ use crate::listener::accept::Acceptors;
 use crate::listener::statistics::ListenerStatistics;
 use crate::telemetry::Recorder;
 use crate::tls::ServerAcceptor;
-use crate::upstream::{UpstreamSettings, UpstreamStats, Upstreams};
+use crate::upstream::{ClusterStats, UpstreamSettings, Upstreams};
 
 /// What all workers share; none of it is locked on a request's way.
 pub struct Shared {
@@ -123,7 +123,7 @@ impl Worker {
 
 /// Asked of a worker from another thread.
 enum Question {
-    UpstreamStats(oneshot::Sender<UpstreamStats>),
+    UpstreamStats(oneshot::Sender<Vec<ClusterStats>>),
 }
 
 /// A running worker.
@@ -162,7 +162,7 @@ impl WorkerHandle {
     }
 
     /// What its pools look like; none when it has ended.
-    pub async fn upstream_stats(&self) -> Option<UpstreamStats> {
+    pub async fn upstream_stats(&self) -> Option<Vec<ClusterStats>> {
         let (answer, answered) = oneshot::channel();
         self.questions.send(Question::UpstreamStats(answer)).ok()?;
         answered.await.ok()

@@ -224,8 +224,7 @@ async fn send(
     let cluster = forward.draw(fastrand::u64(..)).ok_or_else(|| no_weight(route))?;
     change_request(route, forward, cluster, &mut request)?;
     mirror(context, forward, &request, original_dst, &route.provenance);
-    context.sent_headers = request.headers().clone();
-    let request = request.map(|body| counted(body, context.received.clone()));
+    let mut request = request.map(|body| counted(body, context.received.clone()));
     let destination = Destination {
         cluster: &cluster.cluster,
         forward: Some(forward),
@@ -235,7 +234,8 @@ async fn send(
     };
     let worker = context.downstream.worker.clone();
     // Boxed: it is large, and an idle connection must not hold room for it.
-    let sent = Box::pin(worker.upstreams.send(request, &destination)).await;
+    let sent = Box::pin(worker.upstreams.send(&mut request, &destination)).await;
+    context.sent_headers = std::mem::take(request.headers_mut());
     let exchange = sent.map_err(|failure| context.fail(failure))?;
     context.note_exchange(exchange.flags, exchange.details, exchange.record, exchange.end);
     let mut response = exchange.response;
@@ -318,7 +318,7 @@ fn mirror(
                 downstream,
                 provenance: &provenance,
             };
-            if let Ok(exchange) = worker.upstreams.send(copy, &destination).await {
+            if let Ok(exchange) = worker.upstreams.send(&mut copy, &destination).await {
                 use http_body_util::BodyExt;
                 let mut body = exchange.response.into_body();
                 while let Some(Ok(_)) = body.frame().await {}
