@@ -23,3 +23,6 @@ pub mod identity;
 pub mod admin;
 pub mod interception;
 pub mod dns;
+
+#[cfg(test)]
+mod story_tests;

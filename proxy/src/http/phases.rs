@@ -30,7 +30,8 @@ const X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-env
 /// It asks for something that is not allowed.
 pub fn normalise(request: &mut Request<Body>, downstream: &Downstream) -> Result<(), ProxyError> {
     authority_into_host(request)?;
-    let upgrade = request.version() < Version::HTTP_2 && http1::upgrade_requested(request.headers()).is_some();
+    let upgrade =
+        request.version() < Version::HTTP_2 && http1::upgrade_requested(request.headers()).is_some();
     if upgrade {
         allow_upgrade(request.headers(), downstream)?;
     }
@@ -256,7 +257,11 @@ fn no_weight(route: &Route) -> ProxyError {
         status: StatusCode::SERVICE_UNAVAILABLE,
         flag: ResponseFlag::NoClusterFound,
         details: "no_cluster_info",
-        message: format!("route {} sends nothing anywhere: all weights are 0{}", route.name, from(&route.provenance)),
+        message: format!(
+            "route {} sends nothing anywhere: all weights are 0{}",
+            route.name,
+            from(&route.provenance)
+        ),
     }
 }
 
@@ -273,7 +278,11 @@ fn change_request(
         let text = rewrite::rewritten(rewrite, &route.matches.path, text);
         *request.uri_mut() = rewrite::with_path(request.uri(), &text).map_err(|_| ProxyError {
             fault: ErrorSource::Internal,
-            message: format!("route {} rewrites the path to what is none{}", route.name, from(&route.provenance)),
+            message: format!(
+                "route {} rewrites the path to what is none{}",
+                route.name,
+                from(&route.provenance)
+            ),
             ..malformed_path()
         })?;
     }
@@ -367,6 +376,9 @@ pub fn refuse_connect(request: &Request<Body>, downstream: &Rc<Downstream>) -> R
         status: StatusCode::METHOD_NOT_ALLOWED,
         flag: ResponseFlag::DownstreamProtocolError,
         details: "connect_not_supported",
-        message: format!("listener {} is no forward proxy: it does not take CONNECT", downstream.listener().name),
+        message: format!(
+            "listener {} is no forward proxy: it does not take CONNECT",
+            downstream.listener().name
+        ),
     })
 }

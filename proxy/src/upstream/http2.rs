@@ -89,7 +89,8 @@ impl Http2Connection {
         });
         let pings = driver.ping_pong();
         let pool = connection.pool();
-        let connection = Rc::new(Self { connection, sender, streams: streams.clone(), requests: Cell::new(0) });
+        let connection =
+            Rc::new(Self { connection, sender, streams: streams.clone(), requests: Cell::new(0) });
         let me = Rc::downgrade(&connection);
         tokio::task::spawn_local(async move {
             let dead = watch(pings, &streams);

@@ -124,14 +124,12 @@ impl<G: Unpin + 'static> ResponseBody<G> {
             (ErrorSource::Downstream, _) => {
                 (ResponseFlag::DownstreamConnectionTermination, "downstream_remote_disconnect")
             }
-            (_, BodyErrorKind::Reset) => (
-                ResponseFlag::UpstreamRemoteReset,
-                "upstream_reset_after_response_started{remote_reset}",
-            ),
-            (_, BodyErrorKind::Protocol(_) | BodyErrorKind::TooLarge) => (
-                ResponseFlag::UpstreamProtocolError,
-                "upstream_reset_after_response_started{protocol_error}",
-            ),
+            (_, BodyErrorKind::Reset) => {
+                (ResponseFlag::UpstreamRemoteReset, "upstream_reset_after_response_started{remote_reset}")
+            }
+            (_, BodyErrorKind::Protocol(_) | BodyErrorKind::TooLarge) => {
+                (ResponseFlag::UpstreamProtocolError, "upstream_reset_after_response_started{protocol_error}")
+            }
             _ => (
                 ResponseFlag::UpstreamConnectionTermination,
                 "upstream_reset_after_response_started{connection_termination}",

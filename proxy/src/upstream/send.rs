@@ -105,7 +105,8 @@ impl<'a> Call<'a> {
         let upgrade = upgrade_requested(request.headers()).is_some() || request.method() == Method::CONNECT;
         let http2 = speaks_http2(config.http, destination.downstream, upgrade);
         let attempt_of_caller = prepare(request, upgrade && !http2, http2);
-        let replay = (!request.body().is_replayable()).then(|| Replay::new(request.body_mut().take_to_send()));
+        let replay =
+            (!request.body().is_replayable()).then(|| Replay::new(request.body_mut().take_to_send()));
         let timeout = destination.forward.and_then(|forward| forward.timeout);
         Self {
             upstreams,
@@ -137,20 +138,18 @@ impl<'a> Call<'a> {
                 Err(failure) => return Err(self.failure(failure, None)),
             };
             match self.attempt(request, &endpoint).await {
-                Ok(answered) => {
-                    match self.after_answer(request.method(), &answered) {
-                        Next::Again(guard) => {
-                            drop(answered);
-                            retrying = guard;
-                        }
-                        Next::Final => {
-                            if retrying.is_some() && answered.response.status().as_u16() < 500 {
-                                self.cluster.budget.refund();
-                            }
-                            return Ok(self.answer(answered, requests, retrying));
-                        }
+                Ok(answered) => match self.after_answer(request.method(), &answered) {
+                    Next::Again(guard) => {
+                        drop(answered);
+                        retrying = guard;
                     }
-                }
+                    Next::Final => {
+                        if retrying.is_some() && answered.response.status().as_u16() < 500 {
+                            self.cluster.budget.refund();
+                        }
+                        return Ok(self.answer(answered, requests, retrying));
+                    }
+                },
                 Err(failure) => {
                     let next = self.after_failure(request.method(), &failure, &endpoint);
                     let Next::Again(guard) = next else {
@@ -345,7 +344,12 @@ impl<'a> Call<'a> {
         AttemptFailure::maybe_processed(FailureKind::Timeout, "")
     }
 
-    fn record(&self, endpoint: &EndpointState, used: &Used, service_time: Option<Duration>) -> UpstreamRecord {
+    fn record(
+        &self,
+        endpoint: &EndpointState,
+        used: &Used,
+        service_time: Option<Duration>,
+    ) -> UpstreamRecord {
         UpstreamRecord {
             cluster: self.config.name.clone(),
             service: self.config.service.clone(),
