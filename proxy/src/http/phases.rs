@@ -36,6 +36,10 @@ pub fn normalise(request: &mut Request<Body>, downstream: &Downstream) -> Result
         allow_upgrade(request.headers(), downstream)?;
     }
     http1::strip_request(request.headers_mut(), upgrade);
+    if upgrade {
+        // Whoever sends it on decides by this field that it is one.
+        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
     let text = request.uri().path_and_query().map_or("", |path| path.as_str());
     if let std::borrow::Cow::Owned(normal) = path::normalised(text) {
         *request.uri_mut() = rewrite::with_path(request.uri(), &normal).map_err(|_| malformed_path())?;

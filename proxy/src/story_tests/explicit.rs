@@ -54,7 +54,7 @@ async fn connect(proxy: SocketAddr, authority: &str) -> (TcpStream, String) {
         .unwrap();
     let mut head = Vec::new();
     soon(async {
-        while !head.ends_with(b"\r\n\r\n") {
+        while !String::from_utf8_lossy(&head).contains("\r\n\r\n") {
             if stream.read_buf(&mut head).await.unwrap() == 0 {
                 break;
             }
