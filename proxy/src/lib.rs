@@ -7,6 +7,8 @@ pub mod http1;
 pub mod body;
 pub mod inbound;
 pub mod outbound;
+pub mod http;
+pub mod tcp;
 pub mod filters;
 pub mod balance;
 pub mod upstream;
@@ -21,3 +23,6 @@ pub mod identity;
 pub mod admin;
 pub mod interception;
 pub mod dns;
+
+#[cfg(test)]
+mod story_tests;

@@ -61,6 +61,13 @@ pub fn supervise(start: Start, started: &mut dyn FnMut(Result<(), &CommandError>
     })
 }
 
+/// Why an application in the background did not come up.
+enum Early {
+    Ended(ExitStatus),
+    Late,
+    Stopped,
+}
+
 struct Workload {
     start: Start,
     mesh: MeshPaths,
@@ -126,8 +133,7 @@ impl Workload {
                 started(Ok(()));
                 self.watch(&mut app, &mut signals).await
             }
-            Err(ended) if self.start.detached => return Err(self.ended_early(ended, &mut app).await),
-            Err(ended) => ended.unwrap_or_default(),
+            Err(early) => return Err(self.explain(early, &mut app).await),
         };
         self.leave().await;
         self.finish(status);
@@ -147,12 +153,8 @@ impl Workload {
     }
 
     /// Waits until the application listens on its ports. In the foreground there is nobody to tell, so it is watched
-    /// from the start. The error is how it ended; `None` when it only takes too long.
-    async fn until_listening(
-        &self,
-        app: &mut Child,
-        signals: &mut Signals,
-    ) -> Result<(), Option<ExitStatus>> {
+    /// from the start.
+    async fn until_listening(&self, app: &mut Child, signals: &mut Signals) -> Result<(), Early> {
         if !self.start.detached {
             return Ok(());
         }
@@ -160,26 +162,28 @@ impl Workload {
         let end = Instant::now() + Duration::from_secs(self.start.specification.ready_seconds);
         loop {
             if let Ok(Some(status)) = app.try_wait() {
-                return Err(Some(status));
+                return Err(Early::Ended(status));
             }
             if wanted.is_subset(&listening::ports()) {
                 return Ok(());
             }
             if Instant::now() > end {
-                return Err(None);
+                return Err(Early::Late);
             }
             tokio::select! {
-                () = signals.stop() => return Err(None),
+                () = signals.stop() => return Err(Early::Stopped),
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
             }
         }
     }
 
-    async fn ended_early(&self, ended: Option<ExitStatus>, app: &mut Child) -> CommandError {
-        let what = match ended {
-            Some(status) => format!("the application ended at once ({status})"),
-            None => {
-                let _ = app.kill().await;
+    async fn explain(&self, early: Early, app: &mut Child) -> CommandError {
+        // One that has ended is not there to be killed.
+        let _ = app.kill().await;
+        let what = match early {
+            Early::Ended(status) => format!("the application ended at once ({status})"),
+            Early::Stopped => "stopped before the application was up".to_owned(),
+            Early::Late => {
                 let ports: Vec<String> = self.record.ports.iter().map(|it| it.port.to_string()).collect();
                 let seconds = self.start.specification.ready_seconds;
                 format!(

@@ -1,1 +1,9 @@
 //! Accept connections, find where they were going and what they speak.
+
+pub mod accept;
+pub mod original_dst;
+pub mod sniff;
+pub mod client_hello;
+pub mod chain;
+pub mod connection;
+pub mod statistics;

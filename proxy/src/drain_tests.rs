@@ -1,0 +1,47 @@
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn draining_ends_as_soon_as_the_last_connection_does() {
+    let drain = Drain::default();
+    let (first, second) = (drain.open_connections().enter(), drain.open_connections().enter());
+    let signal = drain.signal();
+    let started = tokio::time::Instant::now();
+    let work = async {
+        signal.draining().await;
+        drop(first);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(signal.phase(), Phase::Draining);
+        drop(second);
+    };
+    let (cut, ()) = tokio::join!(drain.run(Duration::from_secs(60)), work);
+    assert_eq!((cut, started.elapsed()), (0, Duration::from_secs(2)));
+    signal.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_ends_after_its_time_whoever_is_left() {
+    let drain = Drain::default();
+    let _stays = drain.open_connections().enter();
+    assert_eq!(drain.run(Duration::from_secs(5)).await, 1);
+    assert_eq!(drain.signal().phase(), Phase::Ended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_signal_ends_it_at_once() {
+    let drain = Drain::default();
+    let _stays = drain.open_connections().enter();
+    let second = async {
+        drain.signal().draining().await;
+        drain.end();
+    };
+    let (cut, ()) = tokio::join!(drain.run(Duration::from_secs(3600)), second);
+    assert_eq!(cut, 1);
+}
+
+#[tokio::test]
+async fn draining_that_has_begun_is_not_begun_again() {
+    let drain = Drain::default();
+    drain.end();
+    drain.begin();
+    assert_eq!(drain.signal().phase(), Phase::Ended);
+}

@@ -1,0 +1,388 @@
+//! The phases of a request that both directions have; `inbound.rs` and `outbound.rs` put them in order.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use weft_model::policy::Abort;
+use weft_model::provenance::Provenance;
+use weft_model::route::{Forward, Route, RouteAction, RouteTable, WeightedCluster};
+
+use super::context::{ChosenRoute, RequestContext, facts};
+use super::downstream::Downstream;
+use super::recorded_body::{counted, record_at_end};
+use super::reply;
+use crate::body::Body;
+use crate::error::{ErrorSource, Progress, ProxyError, ResponseFlag};
+use crate::filters::{fault, path, redirect, request_id, rewrite, trace_context};
+use crate::http1;
+use crate::upstream::Destination;
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// Brings a request into the one form that is matched and sent on: authority in `Host`, a normal path, and no fields
+/// that are meant for this hop alone.
+///
+/// # Errors
+/// It asks for something that is not allowed.
+pub fn normalise(request: &mut Request<Body>, downstream: &Downstream) -> Result<(), ProxyError> {
+    authority_into_host(request)?;
+    let upgrade =
+        request.version() < Version::HTTP_2 && http1::upgrade_requested(request.headers()).is_some();
+    if upgrade {
+        allow_upgrade(request.headers(), downstream)?;
+    }
+    http1::strip_request(request.headers_mut(), upgrade);
+    if upgrade {
+        // Whoever sends it on decides by this field that it is one.
+        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    let text = request.uri().path_and_query().map_or("", |path| path.as_str());
+    if let std::borrow::Cow::Owned(normal) = path::normalised(text) {
+        *request.uri_mut() = rewrite::with_path(request.uri(), &normal).map_err(|_| malformed_path())?;
+    }
+    Ok(())
+}
+
+/// One form for what HTTP/1 says in `Host` or an absolute target, and HTTP/2 in `:authority`; the latter two win
+/// (RFC 9112, section 3.2.2; RFC 9113, section 8.3.1).
+fn authority_into_host(request: &mut Request<Body>) -> Result<(), ProxyError> {
+    let Some(authority) = request.uri().authority() else { return Ok(()) };
+    let host = HeaderValue::try_from(without_user(authority.as_str())).map_err(|_| malformed_path())?;
+    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    request.headers_mut().insert(header::HOST, host);
+    *request.uri_mut() = Uri::from(path);
+    Ok(())
+}
+
+/// User information has no meaning in HTTP (RFC 9110, section 4.2.4).
+fn without_user(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+fn malformed_path() -> ProxyError {
+    ProxyError {
+        fault: ErrorSource::Downstream,
+        progress: Progress::Unprocessed,
+        status: StatusCode::BAD_REQUEST,
+        flag: ResponseFlag::DownstreamProtocolError,
+        details: "path_normalization_failed",
+        message: "the request's target is malformed".to_owned(),
+    }
+}
+
+/// Istio lets WebSocket through where nothing is said of upgrades.
+fn allow_upgrade(headers: &HeaderMap, downstream: &Downstream) -> Result<(), ProxyError> {
+    let wanted = http1::upgrade_requested(headers).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let allowed = |token: &str| {
+        let listed = downstream.with_settings(|http| match &http.upgrades[..] {
+            [] => token.eq_ignore_ascii_case("websocket"),
+            tokens => tokens.iter().any(|known| known.eq_ignore_ascii_case(token)),
+        });
+        listed.unwrap_or_default()
+    };
+    if wanted.split(',').map(str::trim).all(allowed) {
+        return Ok(());
+    }
+    Err(ProxyError {
+        fault: ErrorSource::Downstream,
+        progress: Progress::Unprocessed,
+        status: StatusCode::FORBIDDEN,
+        flag: ResponseFlag::DownstreamProtocolError,
+        details: "upgrade_failed",
+        message: format!("listener {} does not let `Upgrade: {wanted}` through", downstream.listener().name),
+    })
+}
+
+/// Gives the request an id, and a place in a trace.
+pub fn identify(request: &mut Request<Body>, downstream: &Downstream) {
+    request_id::ensure(request.headers_mut());
+    if let Some(sampling) = downstream.worker.shared.sampling {
+        trace_context::continue_trace(request.headers_mut(), sampling);
+    }
+    if !request.headers().contains_key(X_FORWARDED_PROTO) {
+        request.headers_mut().insert(X_FORWARDED_PROTO, HeaderValue::from_static(downstream.scheme));
+    }
+}
+
+/// The connection's routes, of the newest snapshot.
+///
+/// # Errors
+/// They are not known (yet).
+pub fn routes(downstream: &Downstream) -> Result<Arc<RouteTable>, ProxyError> {
+    downstream.routes().ok_or_else(|| {
+        let listener = downstream.listener();
+        ProxyError {
+            fault: ErrorSource::Internal,
+            progress: Progress::Unprocessed,
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            flag: ResponseFlag::NoRouteFound,
+            details: "route_configuration_not_found",
+            message: format!(
+                "the routes of listener {} are not known yet: the control plane has not sent them{}",
+                listener.name,
+                from(&listener.provenance)
+            ),
+        }
+    })
+}
+
+/// The rule for a request.
+///
+/// # Errors
+/// There is none.
+pub fn choose_route(
+    table: &Arc<RouteTable>,
+    request: &Request<Body>,
+    scheme: &str,
+) -> Result<ChosenRoute, ProxyError> {
+    let facts = facts(request, scheme);
+    ChosenRoute::choose(table, &facts).ok_or_else(|| {
+        let why = match table.virtual_host(facts.authority) {
+            None => format!("has no virtual host for `{}`", facts.authority),
+            Some(host) => format!(
+                "has {} routes for `{}`, none of which matches {} {}",
+                host.routes.len(),
+                facts.authority,
+                facts.method,
+                facts.path()
+            ),
+        };
+        ProxyError {
+            fault: ErrorSource::Internal,
+            progress: Progress::Unprocessed,
+            status: StatusCode::NOT_FOUND,
+            flag: ResponseFlag::NoRouteFound,
+            details: "route_not_found",
+            message: format!("no route: route table {} {why}", table.name),
+        }
+    })
+}
+
+/// `, from Kind/namespace/name@generation field`, or nothing.
+fn from(provenance: &[Provenance]) -> String {
+    match provenance {
+        [] => String::new(),
+        [first, ..] => format!(" (from {first})"),
+    }
+}
+
+/// Does what the route says, up to the head of the response.
+///
+/// # Errors
+/// What the client is to be told instead of a response.
+pub async fn act(
+    context: &mut RequestContext,
+    route: &ChosenRoute,
+    request: Request<Body>,
+    original_dst: Option<SocketAddr>,
+) -> Result<Response<Body>, ProxyError> {
+    let mut response = match &route.action {
+        RouteAction::Redirect(to) => {
+            context.details = "direct_response";
+            let facts = facts(&request, context.downstream.scheme);
+            redirect::answer(to, &route.matches.path, facts.scheme, facts.authority, facts.path_and_query)
+        }
+        RouteAction::Respond(direct) => {
+            context.details = "direct_response";
+            let status = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            reply::of_status(status, &direct.body, false)
+        }
+        RouteAction::Forward(forward) => match inject_fault(context, route).await {
+            Some(response) => response,
+            None => send(context, route, forward, request, original_dst).await?,
+        },
+    };
+    route.response_headers.apply(response.headers_mut());
+    Ok(response)
+}
+
+/// Waits, answers, or does nothing.
+async fn inject_fault(context: &mut RequestContext, route: &Route) -> Option<Response<Body>> {
+    let injected = fault::draw(route.fault.as_ref()?, || fastrand::u32(..));
+    if let Some(delay) = injected.delay {
+        context.flags.insert(ResponseFlag::DelayInjected);
+        tokio::time::sleep(delay).await;
+    }
+    let abort = injected.abort?;
+    context.flags.insert(ResponseFlag::FaultInjected);
+    context.details = "fault_filter_abort";
+    Some(match abort {
+        Abort::Http(status) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            reply::of_status(status, "fault filter abort", context.grpc)
+        }
+        Abort::Grpc(status) => reply::of_grpc_status(status, "fault filter abort"),
+    })
+}
+
+async fn send(
+    context: &mut RequestContext,
+    route: &Route,
+    forward: &Forward,
+    mut request: Request<Body>,
+    original_dst: Option<SocketAddr>,
+) -> Result<Response<Body>, ProxyError> {
+    let cluster = forward.draw(fastrand::u64(..)).ok_or_else(|| no_weight(route))?;
+    change_request(route, forward, cluster, &mut request)?;
+    mirror(context, forward, &request, original_dst, &route.provenance);
+    let mut request = request.map(|body| counted(body, context.received.clone()));
+    let destination = Destination {
+        cluster: &cluster.cluster,
+        forward: Some(forward),
+        original_dst,
+        downstream: context.protocol(),
+        provenance: &route.provenance,
+    };
+    let worker = context.downstream.worker.clone();
+    // Boxed: it is large, and an idle connection must not hold room for it.
+    let sent = Box::pin(worker.upstreams.send(&mut request, &destination)).await;
+    context.sent_headers = std::mem::take(request.headers_mut());
+    let exchange = sent.map_err(|failure| context.fail(failure))?;
+    context.note_exchange(exchange.flags, exchange.details, exchange.record, exchange.end);
+    let mut response = exchange.response;
+    let headers = response.headers_mut();
+    if let Some(time) = context.upstream.as_ref().and_then(|upstream| upstream.service_time) {
+        headers.insert(X_ENVOY_UPSTREAM_SERVICE_TIME, HeaderValue::from(time.as_millis() as u64));
+    }
+    cluster.response_headers.apply(headers);
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    http1::strip_response(response.headers_mut(), switching);
+    Ok(response)
+}
+
+fn no_weight(route: &Route) -> ProxyError {
+    ProxyError {
+        fault: ErrorSource::Internal,
+        progress: Progress::Unprocessed,
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        flag: ResponseFlag::NoClusterFound,
+        details: "no_cluster_info",
+        message: format!(
+            "route {} sends nothing anywhere: all weights are 0{}",
+            route.name,
+            from(&route.provenance)
+        ),
+    }
+}
+
+fn change_request(
+    route: &Route,
+    forward: &Forward,
+    cluster: &WeightedCluster,
+    request: &mut Request<Body>,
+) -> Result<(), ProxyError> {
+    cluster.request_headers.apply(request.headers_mut());
+    route.request_headers.apply(request.headers_mut());
+    if let Some(rewrite) = &forward.path_rewrite {
+        let text = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let text = rewrite::rewritten(rewrite, &route.matches.path, text);
+        *request.uri_mut() = rewrite::with_path(request.uri(), &text).map_err(|_| ProxyError {
+            fault: ErrorSource::Internal,
+            message: format!(
+                "route {} rewrites the path to what is none{}",
+                route.name,
+                from(&route.provenance)
+            ),
+            ..malformed_path()
+        })?;
+    }
+    if let Some(host) = &forward.host_rewrite {
+        request.headers_mut().insert(header::HOST, host.clone());
+    }
+    Ok(())
+}
+
+/// Sends copies elsewhere; their answers are thrown away. Only requests that are complete in memory are copied: a
+/// stream would have to be held back for the slower of two servers.
+fn mirror(
+    context: &RequestContext,
+    forward: &Forward,
+    request: &Request<Body>,
+    original_dst: Option<SocketAddr>,
+    provenance: &[Provenance],
+) {
+    for mirror in &forward.mirrors {
+        if !request.body().is_replayable() || !mirror.fraction.includes(fastrand::u32(..)) {
+            continue;
+        }
+        let body = match request.body() {
+            Body::Full(bytes) => Body::Full(bytes.clone()),
+            _ => Body::Empty,
+        };
+        let mut copy = Request::new(body);
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        shadow_host(copy.headers_mut());
+        let worker = context.downstream.worker.clone();
+        let (cluster, provenance) = (mirror.cluster.clone(), provenance.to_vec());
+        let (downstream, timeout) = (context.protocol(), forward.timeout);
+        tokio::task::spawn_local(async move {
+            let shadow = Forward { timeout, ..Forward::to(&cluster) };
+            let destination = Destination {
+                cluster: &cluster,
+                forward: Some(&shadow),
+                original_dst,
+                downstream,
+                provenance: &provenance,
+            };
+            if let Ok(exchange) = worker.upstreams.send(&mut copy, &destination).await {
+                use http_body_util::BodyExt;
+                let mut body = exchange.response.into_body();
+                while let Some(Ok(_)) = body.frame().await {}
+            }
+        });
+    }
+}
+
+/// Envoy marks copies so, and so do the logs that tell them from the real ones.
+fn shadow_host(headers: &mut HeaderMap) {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return };
+    let shadow = match redirect::split_port(host) {
+        (name, Some(port)) => format!("{name}-shadow:{port}"),
+        (name, None) => format!("{name}-shadow"),
+    };
+    if let Ok(shadow) = HeaderValue::try_from(shadow) {
+        headers.insert(header::HOST, shadow);
+    }
+}
+
+/// Turns what a story ended with into the answer, and sees to it that it is recorded.
+#[must_use]
+pub fn answer(
+    mut context: Box<RequestContext>,
+    outcome: Result<Response<Body>, ProxyError>,
+    to_sidecar: bool,
+) -> Response<Body> {
+    let response = outcome.unwrap_or_else(|error| {
+        context.note_error(&error);
+        reply::of_error(&error, context.grpc, to_sidecar)
+    });
+    record_at_end(context, response)
+}
+
+/// `CONNECT` opens a tunnel, which is not for a listener that is no forward proxy.
+///
+/// # Errors
+/// It is one.
+pub fn refuse_connect(request: &Request<Body>, downstream: &Rc<Downstream>) -> Result<(), ProxyError> {
+    if request.method() != Method::CONNECT {
+        return Ok(());
+    }
+    Err(ProxyError {
+        fault: ErrorSource::Downstream,
+        progress: Progress::Unprocessed,
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        flag: ResponseFlag::DownstreamProtocolError,
+        details: "connect_not_supported",
+        message: format!(
+            "listener {} is no forward proxy: it does not take CONNECT",
+            downstream.listener().name
+        ),
+    })
+}
