@@ -194,7 +194,8 @@ impl Client {
         let concerns = |name: &String| {
             answer.resources.iter().any(|one| one.name == *name) || answer.removed_resources.contains(name)
         };
-        let set = answer.resources.iter().filter(|one| !refusals.iter().any(|refusal| refusal.name == one.name));
+        let set =
+            answer.resources.iter().filter(|one| !refusals.iter().any(|refusal| refusal.name == one.name));
         let set = set.map(|one| (one.name.clone(), one.version.clone())).collect();
         self.status.changed_versions(url, set, &answer.removed_resources);
         self.status.update(|stream| {

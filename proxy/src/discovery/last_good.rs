@@ -49,8 +49,7 @@ pub fn write(path: &Path, responses: &[DeltaDiscoveryResponse]) -> io::Result<()
     let hash = Sha256::digest(&bytes);
     bytes.extend_from_slice(&hash);
     let beside = path.with_extension("new");
-    let mut file: File =
-        File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file: File = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(&bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)

@@ -46,7 +46,9 @@ impl Node {
                 fields: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
             }),
             user_agent_name: "weft-proxy".to_owned(),
-            user_agent_version_type: Some(core::node::UserAgentVersionType::UserAgentVersion(version.to_owned())),
+            user_agent_version_type: Some(core::node::UserAgentVersionType::UserAgentVersion(
+                version.to_owned(),
+            )),
             ..Default::default()
         }
     }

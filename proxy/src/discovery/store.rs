@@ -167,7 +167,8 @@ impl Store {
     /// Versions of all, by type and name.
     #[must_use]
     pub fn versions(&self) -> BTreeMap<(String, String), String> {
-        let all = self.held.iter().flat_map(|(url, held)| held.iter().map(move |(name, one)| (url, name, one)));
+        let all =
+            self.held.iter().flat_map(|(url, held)| held.iter().map(move |(name, one)| (url, name, one)));
         all.map(|(url, name, one)| (((*url).to_owned(), name.clone()), one.version.clone())).collect()
     }
 
@@ -200,7 +201,7 @@ impl Store {
             return Published { snapshot: None, look_again: self.warming.due() };
         }
         self.changed = false;
-        let mut accepted = Snapshot { version: self.served.version, ..Default::default() };
+        let mut accepted = Snapshot::default();
         for resource in self.held.values().flatten().map(|(_, one)| &one.resource) {
             match resource {
                 Resource::Listener(listener) => {
@@ -241,11 +242,8 @@ fn joined(sofar: &Arc<Names>, names: &Arc<Names>) -> Arc<Names> {
 }
 
 fn accept(url: &str, delivered: &Delivered) -> Result<(String, Held), Refusal> {
-    let refusal = |message: String| Refusal {
-        type_url: url.to_owned(),
-        name: delivered.name.clone(),
-        message,
-    };
+    let refusal =
+        |message: String| Refusal { type_url: url.to_owned(), name: delivered.name.clone(), message };
     let Some(any) = &delivered.resource else {
         return Err(refusal("holds no resource".to_owned()));
     };

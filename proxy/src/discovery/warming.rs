@@ -68,7 +68,8 @@ impl Warming {
     /// What to serve of what was accepted.
     pub(super) fn merge(&mut self, served: &Snapshot, accepted: Snapshot, now: Instant) -> Snapshot {
         let mut missing = HashMap::new();
-        let mut next = Snapshot { names: accepted.names.clone(), ..Default::default() };
+        let mut next = Snapshot::default();
+        next.names = accepted.names.clone();
 
         let is_cold = |cluster: &Arc<str>| !is_warm(&accepted, cluster);
         for (name, table) in &accepted.routes {
@@ -125,7 +126,8 @@ impl Warming {
 
 /// Adds what was taken away but is referred to.
 fn keep_referenced(served: &Snapshot, next: &mut Snapshot) {
-    for name in next.listeners.values().flat_map(|listener| routes_of_listener(listener)).collect::<Vec<_>>() {
+    for name in next.listeners.values().flat_map(|listener| routes_of_listener(listener)).collect::<Vec<_>>()
+    {
         if !next.routes.contains_key(&name)
             && let Some(table) = served.routes.get(&name)
         {
