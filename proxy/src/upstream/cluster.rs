@@ -74,8 +74,10 @@ impl ClusterState {
             Discovery::OriginalDst => self.resolution.stop(),
             Discovery::Endpoints(_) | Discovery::Static(_) => {
                 self.resolution.stop();
-                let known = snapshot.endpoints_of(&config);
-                self.replace_endpoints(&known.unwrap_or_else(|| Arc::new(EndpointSet::empty(&config.name))));
+                // Endpoints that are not (or not yet) in a snapshot are not endpoints that are gone.
+                if let Some(known) = snapshot.endpoints_of(&config) {
+                    self.replace_endpoints(&known);
+                }
             }
         }
     }

@@ -188,7 +188,10 @@ impl<'a> Call<'a> {
         {
             *request.body_mut() = body;
         }
-        let count = HeaderValue::from(self.attempt_of_caller - 1 + self.attempts);
+        let count = match self.attempt_of_caller - 1 + self.attempts {
+            1 => HeaderValue::from_static("1"),
+            more => HeaderValue::from(more),
+        };
         request.headers_mut().insert(X_ENVOY_ATTEMPT_COUNT, count);
         let active = endpoint.enter();
         let began = Instant::now();
@@ -229,8 +232,7 @@ impl<'a> Call<'a> {
     fn after_answer(&mut self, method: &Method, answered: &Answered) -> Next {
         let (status, headers) = (answered.response.status(), answered.response.headers());
         self.cluster.report(&answered.endpoint, Outcome::of_status(status));
-        let failed = status.as_u16() >= 400 || headers.contains_key("grpc-status");
-        if !failed {
+        if self.policy.is_none() && status != StatusCode::SERVICE_UNAVAILABLE {
             return Next::Final;
         }
         let unprocessed = answered.used.peer.is_some() && headers.contains_key(X_WEFT_UNPROCESSED);
@@ -238,7 +240,7 @@ impl<'a> Call<'a> {
         let ended = Ended::Answered { status, grpc_status: retry::grpc_status(headers) };
         if self.policy.is_none() {
             // Another sidecar says that its application has not seen the request: as a failed connection.
-            return self.without_policy(unprocessed && status == StatusCode::SERVICE_UNAVAILABLE, true);
+            return self.without_policy(unprocessed, true);
         }
         self.by_policy(method, ended, progress)
     }

@@ -93,6 +93,7 @@ fn large_bodies_stream_both_ways_by_either_protocol() {
             let body = pieces(vec![part.clone(), part.clone(), part]);
             let exchange = send(&upstreams, &mut request("POST", body), None).await.expect("an answer");
             let end = exchange.end.clone();
+            assert_eq!(exchange.response.body().exact_length(), Some(900_000));
             assert_eq!(content(exchange).await.len(), 900_000);
             assert!(end.complete());
             assert_eq!(end.bytes(), 900_000);
@@ -601,5 +602,33 @@ fn a_policy_for_other_failures_does_not_take_away_what_is_always_safe() {
         for _ in 0..2 {
             send(&upstreams, &mut request("POST", Body::from("x")), Some(&policy)).await.expect("an answer");
         }
+    });
+}
+
+#[test]
+fn endpoints_that_a_snapshot_does_not_have_are_not_gone() {
+    worker(async {
+        let server = serve_http(Version::HTTP_11, |_, _| status(200)).await;
+        let Discovery::Static(set) = cluster(UpstreamHttp::Http1, &[server.address]).discovery else {
+            return;
+        };
+        let by_name = Cluster {
+            discovery: Discovery::Endpoints("reviews".into()),
+            ..cluster(UpstreamHttp::Http1, &[])
+        };
+        let without = snapshot(vec![by_name]);
+        let mut with = (*without).clone();
+        with.endpoints.insert("reviews".into(), std::sync::Arc::new(set));
+        let upstreams = Upstreams::new(Default::default());
+        upstreams.update(&without);
+        let failure = send(&upstreams, &mut request("GET", Body::Empty), None).await.expect_err("none yet");
+        assert_eq!(failure.error.flag, ResponseFlag::NoHealthyUpstream);
+        upstreams.update(&std::sync::Arc::new(with));
+        for _ in 0..2 {
+            let exchange = send(&upstreams, &mut request("GET", Body::Empty), None).await.expect("an answer");
+            content(exchange).await;
+            upstreams.update(&without);
+        }
+        assert_eq!(server.connections.get(), 1);
     });
 }
