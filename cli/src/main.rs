@@ -1,3 +1,7 @@
 //! `weft`: run services in the mesh, apply policy, query telemetry.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weft_cli::command::main()
+}

@@ -2,6 +2,8 @@
 
 pub mod source;
 pub mod admission;
+pub mod state;
+pub mod registry;
 pub mod world;
 pub mod compile;
 pub mod push;
@@ -10,3 +12,5 @@ pub mod telemetry;
 
 pub mod api;
 pub mod admin;
+pub mod app;
+pub mod settings;

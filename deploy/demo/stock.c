@@ -1,4 +1,4 @@
-/* How many copies are in stock. Fails on purpose: every FAIL_EVERYth request gets 503 (0: never).
+/* How many copies are in stock. Fails on purpose: every FAIL_EVERYth request gets 500 (0: never).
  * C library only; build with `cc -O2 -o stock stock.c`. One process a connection. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -26,8 +26,8 @@ static void serve(int client, atomic_ulong *requests, unsigned long fail_every) 
         }
         unsigned long number = atomic_fetch_add(requests, 1) + 1;
         int fails = fail_every != 0 && number % fail_every == 0 && strncmp(head, "GET /healthz", 12) != 0;
-        const char *status = fails ? "503 Service Unavailable" : "200 OK";
-        const char *body = fails ? "{\"error\": 503, \"reason\": \"the stock room is closed for a moment\"}\n"
+        const char *status = fails ? "500 Internal Server Error" : "200 OK";
+        const char *body = fails ? "{\"error\": 500, \"reason\": \"the stock room is closed for a moment\"}\n"
                                  : "{\"service\": \"stock\", \"language\": \"C\", \"copies\": 7}\n";
         char answer[512];
         int size = snprintf(answer, sizeof answer, "HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %zu\r\n\r\n%s",

@@ -36,6 +36,38 @@ pub struct Cluster {
     pub provenance: Vec<Provenance>,
 }
 
+impl Cluster {
+    /// A bound that nobody reaches by accident: Envoy's default and Istio's.
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Unused connections are closed after an hour, as Envoy's.
+    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+    /// A cluster with everything as Istio has it by default, in plain text.
+    #[must_use]
+    pub fn new(name: &str, discovery: Discovery) -> Self {
+        Self {
+            name: name.into(),
+            discovery,
+            load_balancing: LoadBalancing::LeastRequest,
+            connect_timeout: Self::CONNECT_TIMEOUT,
+            http: UpstreamHttp::SameAsDownstream,
+            transport: UpstreamTransport::Plain,
+            limits: CircuitBreakers::default(),
+            outlier_detection: None,
+            max_requests_per_connection: None,
+            idle_timeout: Self::IDLE_TIMEOUT,
+            service: None,
+            provenance: Vec::new(),
+        }
+    }
+
+    /// Sends everything where the client wanted it to go.
+    #[must_use]
+    pub fn original_destination(name: &str) -> Self {
+        Self::new(name, Discovery::OriginalDst)
+    }
+}
+
 /// Where endpoints come from.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Discovery {

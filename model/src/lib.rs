@@ -11,6 +11,7 @@ pub mod policy;
 pub mod cluster;
 pub mod endpoint;
 pub mod snapshot;
+pub mod xds;
 
 pub mod identity;
 pub mod node;

@@ -54,6 +54,8 @@ fn note_peer(context: &mut RequestContext, downstream: &Downstream, request: &mu
             downstream.amend_record(|record| record.peer_workload = Some(workload.into()));
             context.refresh_connection();
         }
-        _ => tracing::warn!(client = %record.remote, %identity, "ignored {X_WEFT_PEER}: it does not fit the identity"),
+        _ => {
+            tracing::warn!(client = %record.remote, %identity, "ignored {X_WEFT_PEER}: it does not fit the identity")
+        }
     }
 }

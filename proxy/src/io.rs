@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 
 #[cfg(test)]
 #[path = "io_tests.rs"]
-mod tests;
+pub(crate) mod tests;
 
 /// TLS that this proxy terminates.
 pub type TlsServerStream = tokio_rustls::server::TlsStream<TcpStream>;

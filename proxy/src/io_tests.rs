@@ -14,7 +14,7 @@ async fn pair() -> (TcpStream, TcpStream) {
 }
 
 /// The two ends of a TLS connection over loopback.
-async fn tls_pair() -> (Io, Io) {
+pub(crate) async fn tls_pair() -> (Io, Io) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certificate = CertificateDer::from(signed.cert.der().to_vec());

@@ -18,8 +18,12 @@ pub mod error;
 pub mod worker;
 pub mod drain;
 pub mod settings;
+pub mod process;
 pub mod discovery;
 pub mod identity;
 pub mod admin;
 pub mod interception;
 pub mod dns;
+
+#[cfg(test)]
+mod story_tests;

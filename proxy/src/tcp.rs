@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn a_connection_goes_by_weight() {
-        let clusters = [WeightedCluster::new("a", 3), WeightedCluster::new("none", 0), WeightedCluster::new("b", 1)];
+        let clusters =
+            [WeightedCluster::new("a", 3), WeightedCluster::new("none", 0), WeightedCluster::new("b", 1)];
         let drawn: Vec<&str> = (0..5).map(|random| &*draw(&clusters, random).unwrap().cluster).collect();
         assert_eq!(drawn, ["a", "a", "a", "b", "a"]);
         assert!(draw(&clusters[1..2], 7).is_none());

@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 use weft_model::identity::WorkloadIdentity;
 use weft_model::snapshot::Snapshot;
 
+use crate::discovery::Discovery;
 use crate::drain::{DrainSignal, OpenConnections};
 use crate::filters::trace_context::Sampling;
 use crate::http1::ServerSettings;
@@ -26,8 +27,8 @@ use crate::upstream::{ClusterStats, UpstreamSettings, Upstreams};
 
 /// What all workers share; none of it is locked on a request's way.
 pub struct Shared {
-    /// The configuration, newest value.
-    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// The configuration.
+    pub discovery: Discovery,
     /// The workload's certificate; none: this proxy speaks no mutual TLS.
     pub identity: Option<Identity>,
     /// Terminates mutual TLS.
@@ -181,8 +182,9 @@ async fn run(
     bound: watch::Sender<Vec<SocketAddr>>,
     mut asked: mpsc::UnboundedReceiver<Question>,
 ) {
-    let mut snapshots = shared.snapshots.clone();
-    let first = snapshots.borrow_and_update().clone();
+    let mut changes = shared.discovery.changed.clone();
+    changes.mark_unchanged();
+    let first = shared.discovery.snapshot.load_full();
     let worker = Rc::new(Worker {
         upstreams: Upstreams::new(shared.upstream.clone()),
         recorder: (shared.recorder)(),
@@ -196,10 +198,10 @@ async fn run(
     let mut may_change = true;
     loop {
         tokio::select! {
-            changed = snapshots.changed(), if may_change => {
+            changed = changes.changed(), if may_change => {
                 // When nobody is left who could change it, it stays.
                 may_change = changed.is_ok();
-                let snapshot = snapshots.borrow_and_update().clone();
+                let snapshot = worker.shared.discovery.snapshot.load_full();
                 apply(&worker, &mut acceptors, snapshot);
             }
             Some(question) = asked.recv() => match question {

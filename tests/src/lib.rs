@@ -1,1 +1,3 @@
-//! Stub.
+//! The harness: what scenarios against the real parts need.
+
+pub mod xds_client;

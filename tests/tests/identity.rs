@@ -67,13 +67,16 @@ impl Mesh {
     async fn restart(&mut self) {
         self.server.abort();
         let _ = (&mut self.server).await;
-        let listener = loop {
-            // The old listener's socket is closed by a task of its own.
-            match TcpListener::bind(self.address).await {
-                Ok(listener) => break listener,
-                Err(_) => tokio::task::yield_now().await,
+        // The old listener's socket is closed by a task of its own.
+        let rebound = async {
+            loop {
+                match TcpListener::bind(self.address).await {
+                    Ok(listener) => return listener,
+                    Err(_) => tokio::task::yield_now().await,
+                }
             }
         };
+        let listener = tokio::time::timeout(DEADLINE, rebound).await.expect("the port is free again");
         (self.tokens, self.server) = serve(self.directory.path(), &self.wall, listener);
     }
 

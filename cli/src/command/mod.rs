@@ -1,1 +1,176 @@
-//! One file per command.
+//! One file per command. To add one: its file with `Args` and `run`, and its line in `commands!`.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tonic::transport::Channel;
+use weft_proto::api::mesh_client::MeshClient;
+
+use crate::runtime::client;
+use crate::runtime::name::MeshName;
+use crate::runtime::paths::MeshPaths;
+
+/// Makes the modules, the enum that clap parses and the dispatch. A command's help text is its `Args`' doc comment.
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $variant:ident => $module:ident),* $(,)?) => {
+        $(pub mod $module;)*
+
+        /// Every command.
+        #[derive(clap::Subcommand)]
+        pub enum Command {
+            $($(#[$attribute])* #[allow(missing_docs, reason = "the command's `Args` carry the text")] $variant($module::Args),)*
+        }
+
+        impl Command {
+            /// Does it. The result is the process's exit code.
+            ///
+            /// # Errors
+            /// What went wrong, what to do, and the exit code that says so to a script.
+            pub fn run(self, globals: &Globals) -> CommandResult {
+                match self { $(Self::$variant(args) => $module::run(args, globals),)* }
+            }
+        }
+    };
+}
+
+commands! {
+    Up => up,
+    Down => down,
+    Run => run,
+    Ps => ps,
+    Logs => logs,
+    Apply => apply,
+    Get => get,
+    Delete => delete,
+    Stat => stat,
+    Proxy => proxy,
+    Info => info,
+    Demo => demo,
+    Completion => completion,
+    #[command(hide = true)]
+    Internal => internal,
+}
+
+/// Weft: a service mesh that runs anywhere, from a laptop without root to Kubernetes.
+#[derive(Parser)]
+#[command(
+    name = "weft",
+    version,
+    max_term_width = 110,
+    after_help = "Exit codes: 0 done; 1 refused or failed; 2 wrong arguments; 3 the mesh is not up; 4 not found; \
+                  5 this machine lacks something; 6 applied, but a sidecar refused it or did not answer in time.\n`weft run` ends with its application's exit code, or 125 when \
+                  the application could not be started."
+)]
+pub struct Cli {
+    /// What all commands share.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Arguments of every command.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Globals {
+    /// Which mesh of this machine.
+    #[arg(long, global = true, env = "WEFT_MESH", default_value = "default", value_name = "NAME")]
+    pub mesh: MeshName,
+}
+
+/// What a command ends with.
+pub type CommandResult = Result<ExitCode, CommandError>;
+
+/// Refused or failed.
+pub const FAILED: u8 = 1;
+/// Wrong arguments (clap's code too).
+pub const USAGE: u8 = 2;
+/// The mesh is not up, or its control plane does not answer.
+pub const NOT_UP: u8 = 3;
+/// What was named does not exist.
+pub const NOT_FOUND: u8 = 4;
+/// This machine lacks a tool or a permission.
+pub const LACKING: u8 = 5;
+
+/// Applied, but a sidecar refused it or did not answer in time.
+pub const INCOMPLETE: u8 = 6;
+
+/// Why a command failed, for people and for scripts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CommandError {
+    /// What is wrong, and where.
+    pub message: String,
+    /// What to do, where that is known.
+    pub hint: Option<String>,
+    /// The process's exit code, never 0.
+    pub code: u8,
+}
+
+impl CommandError {
+    /// An error without a hint.
+    #[must_use]
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code }
+    }
+
+    /// With what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With where it happened, before the message.
+    #[must_use]
+    pub fn within(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  {hint}"))
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+/// Runs a command's asynchronous part on this thread. No other thread starts, so namespaces can still be entered.
+///
+/// # Errors
+/// The command's own, or that the system gives no event queue.
+pub fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::new(FAILED, format!("cannot start the event loop: {error}")))?
+        .block_on(work)
+}
+
+/// Asks the mesh's control plane, and gives what `ask` makes of the answers.
+///
+/// # Errors
+/// When the control plane does not answer, or refuses.
+pub fn ask<T, F>(globals: &Globals, ask: impl FnOnce(MeshClient<Channel>) -> F) -> Result<T, CommandError>
+where
+    F: Future<Output = Result<T, CommandError>>,
+{
+    let paths = MeshPaths::of(&globals.mesh)?;
+    block_on(async { ask(client::connect(&paths.control_socket()).await?).await })
+}
+
+/// The whole program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.run(&cli.globals) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("weft: {error}");
+            ExitCode::from(error.code)
+        }
+    }
+}

@@ -1,1 +1,35 @@
-//! Refuse early, with the parser that the compiler uses; report every mistake at once.
+//! What is right in itself but will not work as it reads: checks across objects. They warn and never refuse, since
+//! objects arrive in any order and what is missing may come a moment later.
+
+mod names;
+mod references;
+mod rules;
+
+use std::sync::Arc;
+
+use crate::source::{Finding, Object};
+use names::Names;
+
+#[cfg(test)]
+#[path = "admission_tests.rs"]
+mod tests;
+
+/// Warnings about all objects together, in the order of the objects' names and then of their fields.
+#[must_use]
+pub fn review(objects: &[Arc<Object>]) -> Vec<Finding> {
+    let mut sorted: Vec<&Object> = objects.iter().map(AsRef::as_ref).collect();
+    sorted.sort_by(|one, other| one.reference.cmp(&other.reference));
+    let names = Names::of(&sorted);
+    let mut findings = Vec::new();
+    for object in &sorted {
+        references::check(object, &names, &mut findings);
+        rules::check(object, &mut findings);
+    }
+    rules::check_conflicts(&sorted, &names, &mut findings);
+    findings.sort_by(|one, other| key(one).cmp(&key(other)));
+    findings
+}
+
+fn key(finding: &Finding) -> (&Option<weft_model::provenance::ObjectRef>, u32, u32, &str, &str) {
+    (&finding.object, finding.line, finding.column, &finding.field, &finding.message)
+}

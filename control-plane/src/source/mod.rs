@@ -1,1 +1,26 @@
-//! Read objects: from files and the API, typed, each with its provenance.
+//! Read: from what users wrote to checked, typed objects that remember where each part stands.
+//!
+//! Text becomes a [`document`] with places, [`fields`] reads it into the types of [`kinds`], and [`mod@parse`] puts
+//! both together. A [`set::Source`] yields the objects in force: the [`store`] those applied through the API, the
+//! [`directory`] those of files.
+
+pub mod checks;
+pub mod diagnostic;
+pub mod directory;
+pub mod document;
+pub mod fields;
+pub mod kinds;
+pub mod object;
+pub mod parse;
+pub mod registry;
+pub mod set;
+pub mod store;
+pub mod words;
+
+pub use diagnostic::{Finding, Severity};
+pub use directory::{Directory, DirectorySettings};
+pub use object::{Metadata, Object, Origin, Place, Spec};
+pub use parse::{Parsed, parse_documents, parse_files, parse_json};
+pub use registry::{KINDS, Kind};
+pub use set::{Objects, Source, SourceEvent};
+pub use store::{Change, Outcome, Store, StoreError};

@@ -115,7 +115,8 @@ impl LoadBalancer {
     /// Chooses one that takes requests, not one of `tried` while there are others; none when there is none at all.
     pub fn choose(&mut self, tried: &Tried, now: Instant) -> Option<Rc<EndpointState>> {
         if self.dirty || self.rotation.until.is_some_and(|until| until <= now) {
-            self.rotation = Rotation::build(self.set.as_deref(), &self.endpoints, self.outlier_detection, now);
+            self.rotation =
+                Rotation::build(self.set.as_deref(), &self.endpoints, self.outlier_detection, now);
             self.dirty = false;
         }
         let first = self.draw()?;

@@ -80,7 +80,8 @@ impl OutlierState {
     pub(super) fn eject(&self, policy: &OutlierDetection, now: Instant) {
         let interval = policy.interval.max(Duration::from_millis(1));
         let behaved = self.ejected_until.get().map_or(0, |until| {
-            u32::try_from(now.saturating_duration_since(until).as_nanos() / interval.as_nanos()).unwrap_or(u32::MAX)
+            u32::try_from(now.saturating_duration_since(until).as_nanos() / interval.as_nanos())
+                .unwrap_or(u32::MAX)
         });
         let ejections = self.ejections.get().saturating_sub(behaved).saturating_add(1);
         self.ejections.set(ejections);

@@ -169,7 +169,8 @@ fn weigh(localities: &[&LocalityEndpoints], states: &HashMap<SocketAddr, Rc<Endp
             } else {
                 own
             };
-            members.extend(states.get(&endpoint.address).map(|state| Member { state: state.clone(), weight }));
+            members
+                .extend(states.get(&endpoint.address).map(|state| Member { state: state.clone(), weight }));
         }
     }
     members

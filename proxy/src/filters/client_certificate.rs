@@ -31,7 +31,10 @@ mod tests {
         let own: WorkloadIdentity = "spiffe://cluster.local/ns/shop/sa/reviews".parse().unwrap();
         let peer: WorkloadIdentity = "spiffe://cluster.local/ns/shop/sa/web".parse().unwrap();
         let mut headers = HeaderMap::new();
-        headers.append(X_FORWARDED_CLIENT_CERT, HeaderValue::from_static("URI=spiffe://cluster.local/ns/a/sa/admin"));
+        headers.append(
+            X_FORWARDED_CLIENT_CERT,
+            HeaderValue::from_static("URI=spiffe://cluster.local/ns/a/sa/admin"),
+        );
         headers.append(X_FORWARDED_CLIENT_CERT, HeaderValue::from_static("URI=another"));
         forward(&mut headers, element(Some(&own), &peer).as_ref());
         let told: Vec<_> = headers.get_all(X_FORWARDED_CLIENT_CERT).iter().collect();

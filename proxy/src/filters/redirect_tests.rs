@@ -5,8 +5,13 @@ use super::*;
 const NOTHING: Redirect = Redirect { status: 302, scheme: None, host: None, port: None, path: None };
 
 fn location_of(redirect: Redirect) -> String {
-    let response =
-        answer(&redirect, &PathMatch::SeparatedPrefix("/old".into()), "http", "shop.example:8080", "/old/a?b=c");
+    let response = answer(
+        &redirect,
+        &PathMatch::SeparatedPrefix("/old".into()),
+        "http",
+        "shop.example:8080",
+        "/old/a?b=c",
+    );
     assert_eq!(response.status().as_u16(), redirect.status);
     response.headers()["location"].to_str().unwrap().to_owned()
 }
@@ -21,9 +26,15 @@ fn what_is_not_named_is_the_requests() {
 fn another_scheme_or_host_has_its_own_port() {
     let https = Redirect { scheme: Some("https".into()), ..NOTHING };
     assert_eq!(location_of(https.clone()), "https://shop.example/old/a?b=c");
-    assert_eq!(location_of(Redirect { port: Some(8443), ..https.clone() }), "https://shop.example:8443/old/a?b=c");
+    assert_eq!(
+        location_of(Redirect { port: Some(8443), ..https.clone() }),
+        "https://shop.example:8443/old/a?b=c"
+    );
     assert_eq!(location_of(Redirect { port: Some(443), ..https }), "https://shop.example/old/a?b=c");
-    assert_eq!(location_of(Redirect { host: Some("b.example".into()), ..NOTHING }), "http://b.example/old/a?b=c");
+    assert_eq!(
+        location_of(Redirect { host: Some("b.example".into()), ..NOTHING }),
+        "http://b.example/old/a?b=c"
+    );
 }
 
 #[test]

@@ -37,10 +37,7 @@ mod tests {
         let text = |random| String::from_utf8(uuid(random).to_vec()).unwrap();
         assert_eq!(text(0), "00000000-0000-4000-8000-000000000000");
         assert_eq!(text(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(
-            text(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef),
-            "01234567-89ab-4def-8123-456789abcdef"
-        );
+        assert_eq!(text(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef), "01234567-89ab-4def-8123-456789abcdef");
     }
 
     #[test]

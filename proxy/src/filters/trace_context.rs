@@ -138,7 +138,11 @@ fn send(headers: &mut HeaderMap, span: Span) {
     };
     set(TRACEPARENT, format!("00-{trace:032x}-{span:016x}-{state:02x}"));
     if headers.contains_key(B3) {
-        headers.insert(B3, HeaderValue::try_from(format!("{trace:032x}-{span:016x}-{state}")).unwrap_or_else(|_| HeaderValue::from_static("0")));
+        headers.insert(
+            B3,
+            HeaderValue::try_from(format!("{trace:032x}-{span:016x}-{state}"))
+                .unwrap_or_else(|_| HeaderValue::from_static("0")),
+        );
     }
     if headers.contains_key(B3_TRACE) {
         for (name, text) in [

@@ -66,7 +66,8 @@ impl Downstream {
     pub fn within_tunnel(&self, authority: &str) -> Self {
         let record = self.record().as_ref().clone();
         let chain = self.chain.borrow().clone();
-        let inside = Self::new(self.worker.clone(), chain, record, self.scheme, self.client_certificate.clone());
+        let inside =
+            Self::new(self.worker.clone(), chain, record, self.scheme, self.client_certificate.clone());
         Self { tunnel: Some(authority.into()), ..inside }
     }
 

@@ -30,11 +30,16 @@ const X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-env
 /// It asks for something that is not allowed.
 pub fn normalise(request: &mut Request<Body>, downstream: &Downstream) -> Result<(), ProxyError> {
     authority_into_host(request)?;
-    let upgrade = request.version() < Version::HTTP_2 && http1::upgrade_requested(request.headers()).is_some();
+    let upgrade =
+        request.version() < Version::HTTP_2 && http1::upgrade_requested(request.headers()).is_some();
     if upgrade {
         allow_upgrade(request.headers(), downstream)?;
     }
     http1::strip_request(request.headers_mut(), upgrade);
+    if upgrade {
+        // Whoever sends it on decides by this field that it is one.
+        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
     let text = request.uri().path_and_query().map_or("", |path| path.as_str());
     if let std::borrow::Cow::Owned(normal) = path::normalised(text) {
         *request.uri_mut() = rewrite::with_path(request.uri(), &normal).map_err(|_| malformed_path())?;
@@ -257,7 +262,11 @@ fn no_weight(route: &Route) -> ProxyError {
         status: StatusCode::SERVICE_UNAVAILABLE,
         flag: ResponseFlag::NoClusterFound,
         details: "no_cluster_info",
-        message: format!("route {} sends nothing anywhere: all weights are 0{}", route.name, from(&route.provenance)),
+        message: format!(
+            "route {} sends nothing anywhere: all weights are 0{}",
+            route.name,
+            from(&route.provenance)
+        ),
     }
 }
 
@@ -274,7 +283,11 @@ fn change_request(
         let text = rewrite::rewritten(rewrite, &route.matches.path, text);
         *request.uri_mut() = rewrite::with_path(request.uri(), &text).map_err(|_| ProxyError {
             fault: ErrorSource::Internal,
-            message: format!("route {} rewrites the path to what is none{}", route.name, from(&route.provenance)),
+            message: format!(
+                "route {} rewrites the path to what is none{}",
+                route.name,
+                from(&route.provenance)
+            ),
             ..malformed_path()
         })?;
     }
@@ -368,6 +381,9 @@ pub fn refuse_connect(request: &Request<Body>, downstream: &Rc<Downstream>) -> R
         status: StatusCode::METHOD_NOT_ALLOWED,
         flag: ResponseFlag::DownstreamProtocolError,
         details: "connect_not_supported",
-        message: format!("listener {} is no forward proxy: it does not take CONNECT", downstream.listener().name),
+        message: format!(
+            "listener {} is no forward proxy: it does not take CONNECT",
+            downstream.listener().name
+        ),
     })
 }

@@ -34,12 +34,16 @@ fn a_grpc_client_is_told_in_grpcs_words() {
 #[test]
 fn only_a_sidecar_is_told_that_nothing_was_processed() {
     assert_eq!(of_error(&error(Progress::Unprocessed), false, true).headers()["x-weft-unprocessed"], "1");
-    assert!(!of_error(&error(Progress::Unprocessed), false, false).headers().contains_key("x-weft-unprocessed"));
+    assert!(
+        !of_error(&error(Progress::Unprocessed), false, false).headers().contains_key("x-weft-unprocessed")
+    );
 }
 
 #[test]
 fn statuses_are_mapped_as_envoy_maps_them() {
-    for (http, grpc) in [(400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (503, 14), (504, 14), (500, 2), (418, 2)] {
+    for (http, grpc) in
+        [(400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (503, 14), (504, 14), (500, 2), (418, 2)]
+    {
         assert_eq!(grpc_status(StatusCode::from_u16(http).unwrap()), grpc, "{http}");
     }
 }

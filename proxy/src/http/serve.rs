@@ -49,8 +49,12 @@ pub fn codec(
     sniffed: &[String],
 ) -> Codec {
     match (declared, negotiated) {
-        (listener::Codec::Http1, _) | (listener::Codec::Auto, Some(ApplicationProtocol::Http1)) => Codec::Http1,
-        (listener::Codec::Http2, _) | (listener::Codec::Auto, Some(ApplicationProtocol::Http2)) => Codec::Http2,
+        (listener::Codec::Http1, _) | (listener::Codec::Auto, Some(ApplicationProtocol::Http1)) => {
+            Codec::Http1
+        }
+        (listener::Codec::Http2, _) | (listener::Codec::Auto, Some(ApplicationProtocol::Http2)) => {
+            Codec::Http2
+        }
         (listener::Codec::Auto, Some(ApplicationProtocol::Tcp)) => Codec::Unknown,
         (listener::Codec::Auto, None) => match sniffed.first().map(String::as_str) {
             Some("h2c") => Codec::Http2,
@@ -108,14 +112,20 @@ async fn http1(io: Io, downstream: Rc<Downstream>) {
         Direction::Inbound => &downstream.worker.shared.limits.http1_inbound,
         Direction::Outbound => &downstream.worker.shared.limits.http1_outbound,
     };
-    let served = http1::serve(io, settings, downstream.ending(), |request| handle(downstream.clone(), request));
+    let served =
+        http1::serve(io, settings, downstream.ending(), |request| handle(downstream.clone(), request));
     match served.await {
         Ok(_) => {}
         Err(ServeError::Refused(refusal)) => {
             record_refusal(&downstream, refusal.status(), refusal.details(), Version::HTTP_11);
         }
         Err(ServeError::HeaderTimeout) => {
-            record_refusal(&downstream, StatusCode::REQUEST_TIMEOUT, "request_header_timeout", Version::HTTP_11);
+            record_refusal(
+                &downstream,
+                StatusCode::REQUEST_TIMEOUT,
+                "request_header_timeout",
+                Version::HTTP_11,
+            );
         }
         // Requests under way have recorded themselves when they were dropped.
         Err(error) => tracing::debug!(client = %downstream.record().remote, "the connection ended: {error}"),

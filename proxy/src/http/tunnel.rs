@@ -35,7 +35,8 @@ pub fn open(
     table: &RouteTable,
     request: &Request<Body>,
 ) -> Result<Response<Body>, ProxyError> {
-    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+    let authority =
+        request.uri().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
     let Some(raw) = raw_destination(table, &authority) else {
         return Err(ProxyError {
             fault: ErrorSource::Downstream,
@@ -43,7 +44,10 @@ pub fn open(
             status: StatusCode::NOT_FOUND,
             flag: ResponseFlag::NoRouteFound,
             details: "route_not_found",
-            message: format!("no service of the mesh is called `{authority}`: route table {} has no virtual host for it", table.name),
+            message: format!(
+                "no service of the mesh is called `{authority}`: route table {} has no virtual host for it",
+                table.name
+            ),
         });
     };
     let downstream = downstream.clone();
@@ -79,7 +83,12 @@ fn raw_destination(table: &RouteTable, authority: &str) -> Option<RawDestination
 }
 
 // Boxed: a tunnel serves connections that may open tunnels.
-fn tunnel(downstream: Rc<Downstream>, authority: String, raw: RawDestination, io: Io) -> LocalBoxFuture<'static, ()> {
+fn tunnel(
+    downstream: Rc<Downstream>,
+    authority: String,
+    raw: RawDestination,
+    io: Io,
+) -> LocalBoxFuture<'static, ()> {
     Box::pin(async move {
         let (io, found) = look_inside(io).await;
         let codec = match found {

@@ -285,3 +285,51 @@ fn small_messages_take_one_write() {
         assert!(buffer[..n].ends_with(b"\r\n\r\nhello"));
     });
 }
+
+#[test]
+fn both_ends_work_over_tls_and_the_connection_is_used_again() {
+    local(async {
+        let (client, server) = crate::io::tests::tls_pair().await;
+        let serving = tokio::task::spawn_local(async move {
+            serve(server, &dateless(), std::future::pending(), echo).await
+        });
+        let pool: Rc<RefCell<Vec<ClientConnection>>> = Rc::default();
+        let mut connection = ClientConnection::new(client, ClientSettings::default());
+        for size in [0, 5, 200_000] {
+            let body = "x".repeat(size);
+            let mut request = Request::post("/").header("host", "x").body(Body::from(body.clone())).unwrap();
+            let back = pool.clone();
+            let on_idle: Rc<dyn OnIdle> = Rc::new(move |connection| back.borrow_mut().push(connection));
+            let response = connection.send(&mut request, Some(on_idle)).await.unwrap();
+            let text = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(text, format!("POST / [{body}]"));
+            connection = pool.borrow_mut().pop().unwrap();
+            assert!(connection.is_reusable());
+        }
+        drop(connection);
+        assert_eq!(serving.await.unwrap().unwrap(), Served::Closed);
+    });
+}
+
+/// The seeds of the fuzz targets, and whatever a fuzzer found and somebody added: read whole and byte by byte.
+#[test]
+fn the_fuzzers_corpus_is_read_alike_whole_and_byte_by_byte() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/");
+    let mut seeds = 0;
+    for entry in std::fs::read_dir(format!("{corpus}http1_head")).unwrap() {
+        let seed = std::fs::read(entry.unwrap().path()).unwrap();
+        let limits = HeadLimits::default();
+        let whole = parse_request(&mut bytes::BytesMut::from(&seed[..]), &limits);
+        let (mut buffer, mut scan, mut parts) = (bytes::BytesMut::new(), head::Scan::default(), Ok(None));
+        for byte in &seed {
+            buffer.extend_from_slice(&[*byte]);
+            parts = head::next_request(&mut buffer, &limits, &mut scan);
+            if !matches!(parts, Ok(None)) {
+                break;
+            }
+        }
+        assert_eq!(format!("{whole:?}"), format!("{parts:?}"), "{:?}", String::from_utf8_lossy(&seed));
+        seeds += 1;
+    }
+    assert!(seeds > 10, "{seeds}");
+}

@@ -167,6 +167,9 @@ fn find_end(
 ) -> Result<Option<usize>, Refusal> {
     let window = &buffer[..buffer.len().min(limits.max_head)];
     for at in memchr::memchr_iter(b'\n', &window[scan.seen..]).map(|at| at + scan.seen) {
+        if scan.line_start == 0 && at + 1 > limits.max_first_line {
+            return Err(Refusal::RequestLineTooLong);
+        }
         if at == scan.line_start || window[at - 1] != b'\r' {
             return Err(Refusal::BareLineEnd);
         }
@@ -174,9 +177,6 @@ fn find_end(
             return Ok(Some(at + 1));
         }
         if scan.line_start == 0 {
-            if at + 1 > limits.max_first_line {
-                return Err(Refusal::RequestLineTooLong);
-            }
             check_first_line(&window[..at - 1])?;
         }
         scan.line_start = at + 1;

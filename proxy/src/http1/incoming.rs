@@ -121,10 +121,10 @@ impl Downstream {
             Ok(item) => item,
             Err(error) => return Poll::Ready(Some(Err(error))),
         };
-        if self.body.is_received() {
-            if let Some(server) = self.server.take().filter(|server| !server.will_wake(cx.waker())) {
-                server.wake();
-            }
+        if self.body.is_received()
+            && let Some(server) = self.server.take().filter(|server| !server.will_wake(cx.waker()))
+        {
+            server.wake();
         }
         Poll::Ready(match item {
             Decoded::Data(data) => Some(Ok(Frame::data(data))),

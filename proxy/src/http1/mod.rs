@@ -10,9 +10,10 @@
 //! - `head`, `target`, `refusal`: parse heads; why one is refused
 //! - `framing`, `chunked`: how long a body is, and reading it
 //! - `encode`, `buffers`, `sender`: write heads and bodies
-//! - `server`, `client`: the two ends of a connection, `incoming`: the body either receives
+//! - `server` (`served`, `asked`), `client`: the two ends of a connection, `incoming`: the body either receives
 //! - `hop_by_hop`: what must not travel on
 
+mod asked;
 mod buffers;
 mod chunked;
 mod client;
@@ -24,6 +25,7 @@ mod hop_by_hop;
 mod incoming;
 mod refusal;
 mod sender;
+mod served;
 mod server;
 mod target;
 
@@ -42,4 +44,5 @@ pub use head::{
 pub use hop_by_hop::{strip_request, strip_response, upgrade_requested};
 pub use incoming::Incoming;
 pub use refusal::Refusal;
-pub use server::{ServeError, Served, ServerSettings, serve};
+pub use served::{ServeError, Served, ServerSettings};
+pub use server::serve;

@@ -21,102 +21,21 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, header};
 use tokio::io::AsyncWriteExt;
 
-use super::Refusal;
+use super::asked::{Asked, into_request, take_upgrade};
 use super::buffers::{Outgoing, ReadBuffer};
 use super::deadline::Deadline;
 use super::encode::{self, ConnectionField, Framing};
 use super::framing::{BodyLength, BodyReader, Decoded};
-use super::head::{HeadLimits, RequestHead, Scan, has_token, next_request};
+use super::head::{RequestHead, Scan, has_token, next_request};
 use super::incoming::{Downstream, Incoming};
 use super::sender::{Sender, SenderError};
-use crate::body::{Body, BodyError, Upgrade};
+use super::served::{ServeError, Served, ServerSettings};
+use crate::body::{Body, Upgrade};
 use crate::io::Io;
 
 #[cfg(test)]
 #[path = "server_tests.rs"]
 mod tests;
-
-/// How a downstream connection is served.
-#[derive(Clone, Debug)]
-pub struct ServerSettings {
-    /// How large a head may be.
-    pub limits: HeadLimits,
-    /// From the first byte of a head to its last; then 408. Default 60 s, so that slow clients hold nothing for long.
-    pub header_timeout: Option<Duration>,
-    /// Between requests; then the connection is closed. Default 1 h, as Envoy.
-    pub idle_timeout: Option<Duration>,
-    /// How long a client may keep us waiting for the next byte of a body, or for room to write: at least once and
-    /// at most twice this time. Default 5 min. Does not run while the handler or an upstream is waited for.
-    pub stall_timeout: Option<Duration>,
-    /// How much of a request's body is read and thrown away after a response that did not wait for it, so that the
-    /// connection can stay. Beyond it the connection closes. Default 64 KiB.
-    pub discard_limit: u64,
-    /// How long a client may take for that, and for reading the answer before a close. Default 2 s.
-    pub linger_timeout: Duration,
-    /// How long an idle connection is kept for one more request once draining began, so that a request that is on its
-    /// way is not lost. Default 1 s.
-    pub drain_idle: Duration,
-    /// Whether `Date` is added where it is missing. Default yes.
-    pub add_date: bool,
-}
-
-impl Default for ServerSettings {
-    fn default() -> Self {
-        Self {
-            limits: HeadLimits::default(),
-            header_timeout: Some(Duration::from_secs(60)),
-            idle_timeout: Some(Duration::from_secs(3600)),
-            stall_timeout: Some(Duration::from_secs(300)),
-            discard_limit: 64 * 1024,
-            linger_timeout: Duration::from_secs(2),
-            drain_idle: Duration::from_secs(1),
-            add_date: true,
-        }
-    }
-}
-
-/// How a connection ended well.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Served {
-    /// Closed by either end between requests.
-    Closed,
-    /// Nothing was asked for too long.
-    Idle,
-    /// Closed because of draining.
-    Drained,
-    /// Another protocol took over, and is done.
-    Upgraded,
-}
-
-/// How a connection ended badly. The handler of a request that was under way has been dropped.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// A head was refused: it has been answered with the refusal's status, the handler never saw it. Access logs
-    /// write flag `DPE` and the refusal's details.
-    #[error("refused: {0}")]
-    Refused(Refusal),
-    /// A head took too long; it was answered with 408 (`request_header_timeout`, flag `DPE`).
-    #[error("the head was not complete in time")]
-    HeaderTimeout,
-    /// The client went away in the middle of a head.
-    #[error("the client closed within a head")]
-    ClosedInHead,
-    /// The client went away before the response was complete (flag `DC`).
-    #[error("the client closed before the response was complete")]
-    ClientGone,
-    /// The client let us wait for too long in the middle of a body (flag `SI`).
-    #[error("the client stalled")]
-    Stalled,
-    /// The response's body failed after its head was sent; the connection was cut so that the client can tell.
-    #[error("the response's body failed: {0}")]
-    ResponseBody(BodyError),
-    /// The response's body was not of the length that its head said; the connection was cut.
-    #[error("the response's body was not as long as announced")]
-    ResponseLength,
-    /// The socket failed.
-    #[error("the connection failed: {0}")]
-    Io(#[from] io::Error),
-}
 
 /// Serves a connection until it ends.
 ///
@@ -267,9 +186,13 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
         let asked = Asked::of(&head);
         let body = self.receive_body(&head);
         self.deadline.set(self.settings.stall_timeout);
-        let mut response = {
+        let handled = {
             let handling = handler(into_request(head, body));
-            self.handle(pin!(handling)).await?
+            self.handle(pin!(handling)).await
+        };
+        let mut response = match handled {
+            Ok(response) => response,
+            Err(error) => return Err(self.fail(error).await),
         };
         if let Some(upgrade) = take_upgrade(&asked, &mut response) {
             let ready = self.shared.borrow().body.is_received();
@@ -297,16 +220,16 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
         shared.body_awaited = false;
         shared.interim = b"";
         shared.body = BodyReader::new(head.body);
-        if let BodyLength::Exact(length) = head.body {
-            if length <= shared.read.bytes.len() as u64 {
-                return match shared.body.next(&mut shared.read.bytes, false) {
-                    Ok(Decoded::Data(data)) => {
-                        shared.received += data.len() as u64;
-                        Body::Full(data)
-                    }
-                    _ => Body::Empty,
-                };
-            }
+        if let BodyLength::Exact(length) = head.body
+            && length <= shared.read.bytes.len() as u64
+        {
+            return match shared.body.next(&mut shared.read.bytes, false) {
+                Ok(Decoded::Data(data)) => {
+                    shared.received += data.len() as u64;
+                    Body::Full(data)
+                }
+                _ => Body::Empty,
+            };
         }
         if head.expects_continue && shared.read.bytes.is_empty() {
             shared.interim = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -509,12 +432,15 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
         .await
     }
 
-    /// Answers what never reached a handler, and closes.
+    /// Answers what no handler has answered, and closes.
     async fn fail(&mut self, error: ServeError) -> ServeError {
         match &error {
             ServeError::Refused(refusal) => self.answer(refusal.status(), refusal.to_string()).await,
             ServeError::HeaderTimeout => {
                 self.answer(StatusCode::REQUEST_TIMEOUT, "the head was not complete in time").await;
+            }
+            ServeError::Stalled => {
+                self.answer(StatusCode::REQUEST_TIMEOUT, "the body was not complete in time").await;
             }
             _ => {}
         }
@@ -600,72 +526,3 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
 
 /// Length of the `100 Continue` response.
 const INTERIM_LENGTH: usize = 25;
-
-/// What of the request decides on the form of its response.
-struct Asked {
-    method: Method,
-    version: Version,
-    keep_alive: bool,
-    accepts_trailers: bool,
-    wants_upgrade: bool,
-}
-
-impl Asked {
-    fn of(head: &RequestHead) -> Self {
-        Self {
-            method: head.method.clone(),
-            version: head.version,
-            keep_alive: head.keep_alive,
-            accepts_trailers: head.accepts_trailers,
-            wants_upgrade: head.wants_upgrade,
-        }
-    }
-
-    /// RFC 9112 section 6.3, from the sender's side.
-    fn framing(&self, status: StatusCode, headers: &http::HeaderMap, body: &Body) -> Framing {
-        let announced = || {
-            let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-            length.or_else(|| body.exact_length().filter(|n| *n > 0))
-        };
-        if status == StatusCode::NO_CONTENT {
-            Framing::Absent
-        } else if self.method == Method::HEAD || status == StatusCode::NOT_MODIFIED {
-            Framing::Announced(announced())
-        } else if let Some(length) = body.exact_length() {
-            Framing::Length(length)
-        } else if self.version == Version::HTTP_10 {
-            Framing::UntilClose
-        } else {
-            Framing::Chunked
-        }
-    }
-}
-
-fn take_upgrade(asked: &Asked, response: &mut Response<Body>) -> Option<Upgrade> {
-    let status = response.status();
-    let fits = asked.wants_upgrade
-        && if asked.method == Method::CONNECT {
-            status.is_success()
-        } else {
-            status == StatusCode::SWITCHING_PROTOCOLS
-        };
-    if !fits {
-        return None;
-    }
-    match std::mem::take(response.body_mut()) {
-        Body::Upgrade(upgrade) => Some(upgrade),
-        other => {
-            *response.body_mut() = other;
-            None
-        }
-    }
-}
-
-fn into_request(head: RequestHead, body: Body) -> Request<Body> {
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method;
-    *request.uri_mut() = head.uri;
-    *request.version_mut() = head.version;
-    *request.headers_mut() = head.headers;
-    request
-}

@@ -3,6 +3,7 @@ use std::cell::Cell;
 use http_body_util::BodyExt;
 
 use super::*;
+use crate::body::BodyError;
 use crate::body::BodyErrorKind;
 use crate::error::ErrorSource;
 use crate::http1::test_support::{Raw, dateless, echo, fed, local, local_paused, pair, serving};
@@ -471,6 +472,7 @@ fn a_client_that_stalls_in_a_body_is_given_up_but_a_slow_handler_is_not() {
     local_paused(async {
         let mut s = serving(dateless(), echo).await;
         s.client.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc").await;
+        assert!(s.client.rest().await.starts_with("HTTP/1.1 408 "));
         assert!(matches!(s.task.await.unwrap(), Err(ServeError::Stalled)));
         let mut s = serving(dateless(), |request| async {
             tokio::time::sleep(Duration::from_secs(3000)).await;

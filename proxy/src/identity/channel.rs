@@ -23,6 +23,10 @@ use super::current::Identity;
 use super::settings::{ControlPlane, IdentityError};
 use crate::tls::provider;
 
+#[cfg(test)]
+#[path = "channel_tests.rs"]
+mod tests;
+
 /// For one address: TCP and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A control plane that vanished without a word is noticed within this and the time-out that follows.

@@ -63,7 +63,8 @@ impl Acceptors {
                 Some(acceptor) => *acceptor.listener.borrow_mut() = listener.clone(),
                 None => {
                     let listener = Rc::new(RefCell::new(listener.clone()));
-                    let task = tokio::task::spawn_local(accept_for_ever(worker.clone(), address, listener.clone()));
+                    let task =
+                        tokio::task::spawn_local(accept_for_ever(worker.clone(), address, listener.clone()));
                     self.bound.insert(address, Acceptor { listener, task });
                 }
             }
@@ -73,7 +74,7 @@ impl Acceptors {
 
 async fn accept_for_ever(worker: Rc<Worker>, address: SocketAddr, listener: Rc<RefCell<Arc<Listener>>>) {
     let Some(socket) = bind_at_last(address, &listener).await else { return };
-    worker.bound(address);
+    worker.bound(socket.local_addr().unwrap_or(address));
     let mut wait = RETRY.0;
     loop {
         match socket.accept().await {

@@ -33,7 +33,8 @@ impl ChosenChain {
 
     fn find(listener: &Arc<Listener>, is: impl Fn(&FilterChain) -> bool) -> Option<Self> {
         let listed = listener.filter_chains.iter().position(&is).map(Place::Listed);
-        let place = listed.or_else(|| listener.default_filter_chain.as_ref().filter(|c| is(c)).map(|_| Place::Default))?;
+        let place = listed
+            .or_else(|| listener.default_filter_chain.as_ref().filter(|c| is(c)).map(|_| Place::Default))?;
         Some(Self { listener: listener.clone(), place })
     }
 

@@ -6,7 +6,7 @@
 
 #[cfg(test)]
 #[path = "client_hello_tests.rs"]
-mod tests;
+pub(super) mod tests;
 
 /// What a client says before anything is encrypted.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -4,13 +4,12 @@ use super::*;
 
 /// The first bytes that rustls sends.
 pub(crate) fn hello_of(server_name: &str, protocols: &[&str]) -> Vec<u8> {
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::aws_lc_rs::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_root_certificates(rustls::RootCertStore::empty())
-    .with_no_client_auth();
+    let mut config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = rustls_pki_types::ServerName::try_from(server_name.to_owned()).unwrap();
     let mut connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
@@ -51,12 +50,16 @@ fn a_hello_that_is_spread_over_records_is_put_together() {
 
 #[test]
 fn an_address_as_name_gives_no_server_name() {
-    assert!(matches!(parse(&hello_of("127.0.0.1", &[])), Parsed::Complete(hello) if hello == ClientHello::default()));
+    assert!(
+        matches!(parse(&hello_of("127.0.0.1", &[])), Parsed::Complete(hello) if hello == ClientHello::default())
+    );
 }
 
 #[test]
 fn other_protocols_are_no_tls() {
-    for first in [&b"GET / HTTP/1.1"[..], b"SSH-2.0", b"\x00", b"\x16\x02", b"\x16\x03\x01\x00\x00", b"\x15\x03\x01"] {
+    for first in
+        [&b"GET / HTTP/1.1"[..], b"SSH-2.0", b"\x00", b"\x16\x02", b"\x16\x03\x01\x00\x00", b"\x15\x03\x01"]
+    {
         assert_eq!(parse(first), Parsed::NotTls, "{first:?}");
     }
 }

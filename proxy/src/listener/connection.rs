@@ -19,10 +19,10 @@ use crate::filters::client_certificate;
 use crate::http::downstream::Downstream;
 use crate::http::serve;
 use crate::io::Io;
+use crate::tcp;
 use crate::telemetry::record::{ConnectionRecord, TcpRecord};
 use crate::tls::{ApplicationProtocol, PeerIdentity, TlsError};
 use crate::worker::Worker;
-use crate::tcp;
 
 /// A handshake that takes longer is given up; Envoy and Istio have no bound, slow clients would stay for ever.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -80,7 +80,8 @@ async fn serve_connection(worker: Rc<Worker>, entry: Arc<Listener>, stream: TcpS
             let codec = serve::codec(http.codec, protocol, &sniffed.application_protocols);
             let scheme = if chain.tls.is_some() { "https" } else { "http" };
             let told = record.peer_identity.as_ref().filter(|_| http.forward_client_certificate);
-            let told = told.and_then(|peer| client_certificate::element(worker.shared.own_identity().as_ref(), peer));
+            let told = told
+                .and_then(|peer| client_certificate::element(worker.shared.own_identity().as_ref(), peer));
             let downstream = Downstream::new(worker, chosen.clone(), record, scheme, told);
             serve::connection(io, codec, Rc::new(downstream)).await;
         }
@@ -88,7 +89,12 @@ async fn serve_connection(worker: Rc<Worker>, entry: Arc<Listener>, stream: TcpS
 }
 
 /// Where the client wanted to go; none when that is this proxy itself.
-fn destination(worker: &Worker, entry: &Listener, stream: &TcpStream, remote: SocketAddr) -> Option<SocketAddr> {
+fn destination(
+    worker: &Worker,
+    entry: &Listener,
+    stream: &TcpStream,
+    remote: SocketAddr,
+) -> Option<SocketAddr> {
     let local = unmapped(stream.local_addr().ok()?);
     if !entry.use_original_dst {
         return Some(local);
@@ -152,7 +158,9 @@ fn refuse(worker: &Worker, listener: &Listener, record: &ConnectionRecord, trans
     let port = record.local.port();
     let count = worker.shared.statistics.count(Event::Refused, port);
     let why = match transport {
-        Transport::Raw => "in plain text: mutual TLS is required there (PeerAuthentication STRICT), or nothing is served",
+        Transport::Raw => {
+            "in plain text: mutual TLS is required there (PeerAuthentication STRICT), or nothing is served"
+        }
         Transport::Tls => "with TLS that is not the mesh's: only the mesh's mutual TLS is served there",
     };
     // A client that tries again and again must not fill the log.

@@ -72,7 +72,9 @@ pub async fn sniff(stream: &TcpStream, inspection: Inspection) -> io::Result<Sni
     if inspection.timeout.is_zero() {
         return look(stream, inspection).await;
     }
-    match tokio::time::timeout(inspection.timeout.max(Duration::from_millis(1)), look(stream, inspection)).await {
+    match tokio::time::timeout(inspection.timeout.max(Duration::from_millis(1)), look(stream, inspection))
+        .await
+    {
         Ok(looked) => looked,
         Err(_) => Ok(Sniffed::nothing(Outcome::TimedOut)),
     }

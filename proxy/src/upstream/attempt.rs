@@ -73,10 +73,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn http1(
-        self,
-        request: &mut Request<Body>,
-    ) -> Result<(Response<Body>, Used), AttemptFailure> {
+    async fn http1(self, request: &mut Request<Body>) -> Result<(Response<Body>, Used), AttemptFailure> {
         let pool = self.endpoint.pool();
         let mut resends = 0;
         loop {
@@ -162,7 +159,10 @@ impl Attempt<'_> {
 
     fn pending(self) -> Result<LimitGuard, AttemptFailure> {
         self.cluster.limits.enter(Bounded::Pending).ok_or_else(|| {
-            AttemptFailure::unprocessed(FailureKind::Overflow, "maxPendingRequests of its circuit breaker is reached")
+            AttemptFailure::unprocessed(
+                FailureKind::Overflow,
+                "maxPendingRequests of its circuit breaker is reached",
+            )
         })
     }
 
@@ -176,8 +176,7 @@ impl Attempt<'_> {
         let tls = self.cluster.tls.borrow().clone();
         let settings = tls_to(&self.config.transport, &endpoint).map(|settings| (settings, &*tls));
         let connector = &self.upstreams.connector;
-        let connecting =
-            connector.connect(endpoint.address, settings, protocol, self.config.connect_timeout);
+        let connecting = connector.connect(endpoint.address, settings, protocol, self.config.connect_timeout);
         match connecting.await {
             Ok(connected) => {
                 self.cluster.forgive(self.endpoint);
@@ -193,10 +192,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn http2(
-        self,
-        request: &mut Request<Body>,
-    ) -> Result<(Response<Body>, Used), AttemptFailure> {
+    async fn http2(self, request: &mut Request<Body>) -> Result<(Response<Body>, Used), AttemptFailure> {
         let guard = self.http2_stream().await?;
         self.introduce(request, guard.connection());
         let Some(head) = translate::http2_head(request) else {
@@ -310,13 +306,17 @@ fn http1_failure(error: SendError) -> AttemptFailure {
     use SendErrorKind as K;
     let kind = match &error.kind {
         K::RequestBody(body) => return AttemptFailure::of_request_body(body),
-        K::NotReusable | K::ClosedBeforeResponse { .. } | K::ClosedInResponse | K::Io(_) => FailureKind::Closed,
+        K::NotReusable | K::ClosedBeforeResponse { .. } | K::ClosedInResponse | K::Io(_) => {
+            FailureKind::Closed
+        }
         K::Refused(_) => FailureKind::Protocol,
         K::RequestLength => FailureKind::Internal,
     };
     let cause = match &error.kind {
         // A server that refuses our certificate in TLS 1.3 says so only now.
-        K::Io(io) => crate::tls::TlsError::from_io(io).map_or_else(|| error.to_string(), |tls| tls.to_string()),
+        K::Io(io) => {
+            crate::tls::TlsError::from_io(io).map_or_else(|| error.to_string(), |tls| tls.to_string())
+        }
         K::ClosedBeforeResponse { .. } => String::new(),
         _ => error.to_string(),
     };

@@ -74,8 +74,10 @@ impl ClusterState {
             Discovery::OriginalDst => self.resolution.stop(),
             Discovery::Endpoints(_) | Discovery::Static(_) => {
                 self.resolution.stop();
-                let known = snapshot.endpoints_of(&config);
-                self.replace_endpoints(&known.unwrap_or_else(|| Arc::new(EndpointSet::empty(&config.name))));
+                // Endpoints that are not (or not yet) in a snapshot are not endpoints that are gone.
+                if let Some(known) = snapshot.endpoints_of(&config) {
+                    self.replace_endpoints(&known);
+                }
             }
         }
     }
@@ -138,14 +140,15 @@ impl ClusterState {
         match (endpoints.len(), endpoints.iter().filter(|endpoint| endpoint.is_ejected(now)).count()) {
             (0, _) => "it has none".to_owned(),
             (all, 0) => format!("all {all} are unhealthy or draining"),
-            (all, ejected) => format!("of {all}, {ejected} are ejected for failing and none of the others is healthy"),
+            (all, ejected) => {
+                format!("of {all}, {ejected} are ejected for failing and none of the others is healthy")
+            }
         }
     }
 
     /// Learns how a request or a connection went.
     pub(super) fn report(&self, endpoint: &EndpointState, outcome: Outcome) {
-        let matters = outcome == Outcome::ConnectFailed
-            || self.config.borrow().outlier_detection.is_some();
+        let matters = outcome == Outcome::ConnectFailed || self.config.borrow().outlier_detection.is_some();
         if matters {
             self.balancer.borrow_mut().report(endpoint, outcome, Instant::now());
         }

@@ -101,7 +101,11 @@ where
         }
     })
     .await;
-    CopyEnd { from_downstream: counts.from_downstream.get(), from_upstream: counts.from_upstream.get(), result }
+    CopyEnd {
+        from_downstream: counts.from_downstream.get(),
+        from_upstream: counts.from_upstream.get(),
+        result,
+    }
 }
 
 /// One direction.

@@ -59,8 +59,11 @@ impl AttemptFailure {
     }
 
     pub(crate) fn of_request_body(error: &BodyError) -> Self {
-        let kind =
-            if error.kind == BodyErrorKind::Consumed { FailureKind::Internal } else { FailureKind::RequestBody };
+        let kind = if error.kind == BodyErrorKind::Consumed {
+            FailureKind::Internal
+        } else {
+            FailureKind::RequestBody
+        };
         Self::maybe_processed(kind, error.to_string())
     }
 
@@ -163,7 +166,8 @@ impl AttemptFailure {
             K::Overflow | K::Internal => ErrorSource::Internal,
             _ => ErrorSource::Upstream,
         };
-        let message = format!("{what} (cluster {}{})", cluster.name, because(&cluster.provenance, provenance));
+        let message =
+            format!("{what} (cluster {}{})", cluster.name, because(&cluster.provenance, provenance));
         ProxyError { fault, progress: self.progress, status, flag, details, message }
     }
 }

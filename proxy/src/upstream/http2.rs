@@ -88,8 +88,10 @@ impl Http2Connection {
             closing: Cell::new(false),
         });
         let pings = driver.ping_pong();
-        let pool = connection.pool();
-        let connection = Rc::new(Self { connection, sender, streams: streams.clone(), requests: Cell::new(0) });
+        // Weak: a pool that is let go of must not live on in its connections' tasks.
+        let pool = connection.pool().map_or_else(Weak::new, |pool| Rc::downgrade(&pool));
+        let connection =
+            Rc::new(Self { connection, sender, streams: streams.clone(), requests: Cell::new(0) });
         let me = Rc::downgrade(&connection);
         tokio::task::spawn_local(async move {
             let dead = watch(pings, &streams);
@@ -100,7 +102,7 @@ impl Http2Connection {
                 () = dead => tracing::debug!("HTTP/2 connection to an upstream does not answer pings"),
             }
             streams.closing.set(true);
-            leave(pool.as_ref(), &me);
+            leave(pool.upgrade().as_ref(), &me);
         });
         Ok(connection)
     }
@@ -190,11 +192,13 @@ pub(crate) async fn send(
         Some(error) => AttemptFailure::of_request_body(&error),
         None => failure(&error, false),
     })?;
+    let length = response.headers().get(http::header::CONTENT_LENGTH);
+    let left = length.and_then(|length| length.to_str().ok()?.parse().ok());
     Ok(response.map(|stream| {
         if stream.is_end_stream() && pump.is_none() {
             return Body::Empty;
         }
-        Body::boxed(ResponseStream { stream, _guard: guard, _pump: pump })
+        Body::boxed(ResponseStream { stream, left, _guard: guard, _pump: pump })
     }))
     .map(|mut response| {
         *response.version_mut() = Version::HTTP_2;
@@ -312,6 +316,8 @@ impl Pump {
 /// A response's body.
 struct ResponseStream {
     stream: RecvStream,
+    /// What is still to come of the announced length, if one was; `h2` refuses more and less.
+    left: Option<u64>,
     _guard: StreamGuard,
     _pump: Option<PumpGuard>,
 }
@@ -329,6 +335,7 @@ impl http_body::Body for ResponseStream {
                 Ok(data) => {
                     // Reading is the back-pressure: what was read makes room at once.
                     let _ = self.stream.flow_control().release_capacity(data.len());
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     Ok(Frame::data(data))
                 }
                 Err(error) => Err(body_error(&error)),
@@ -345,7 +352,7 @@ impl http_body::Body for ResponseStream {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -30,6 +30,8 @@ mod tcp;
 mod translate;
 
 #[cfg(test)]
+mod mesh_tests;
+#[cfg(test)]
 mod test_support;
 #[cfg(test)]
 mod upstream_tests;
@@ -195,7 +197,8 @@ impl Upstreams {
     #[must_use]
     pub fn stats(&self) -> Vec<ClusterStats> {
         let now = Instant::now();
-        let mut stats: Vec<_> = self.clusters.borrow().values().map(|cluster| stats_of(cluster, now)).collect();
+        let mut stats: Vec<_> =
+            self.clusters.borrow().values().map(|cluster| stats_of(cluster, now)).collect();
         stats.sort_by(|a, b| a.cluster.cmp(&b.cluster));
         stats
     }

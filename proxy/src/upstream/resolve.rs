@@ -106,7 +106,12 @@ fn endpoints(cluster: &str, addresses: Vec<SocketAddr>) -> EndpointSet {
     let endpoints = addresses.into_iter().map(|address| Arc::new(plain_endpoint(address))).collect();
     EndpointSet {
         cluster: cluster.into(),
-        localities: vec![LocalityEndpoints { locality: Locality::default(), priority: 0, weight: 0, endpoints }],
+        localities: vec![LocalityEndpoints {
+            locality: Locality::default(),
+            priority: 0,
+            weight: 0,
+            endpoints,
+        }],
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::balance::{EndpointState, Outcome};
@@ -124,14 +124,12 @@ impl<G: Unpin + 'static> ResponseBody<G> {
             (ErrorSource::Downstream, _) => {
                 (ResponseFlag::DownstreamConnectionTermination, "downstream_remote_disconnect")
             }
-            (_, BodyErrorKind::Reset) => (
-                ResponseFlag::UpstreamRemoteReset,
-                "upstream_reset_after_response_started{remote_reset}",
-            ),
-            (_, BodyErrorKind::Protocol(_) | BodyErrorKind::TooLarge) => (
-                ResponseFlag::UpstreamProtocolError,
-                "upstream_reset_after_response_started{protocol_error}",
-            ),
+            (_, BodyErrorKind::Reset) => {
+                (ResponseFlag::UpstreamRemoteReset, "upstream_reset_after_response_started{remote_reset}")
+            }
+            (_, BodyErrorKind::Protocol(_) | BodyErrorKind::TooLarge) => {
+                (ResponseFlag::UpstreamProtocolError, "upstream_reset_after_response_started{protocol_error}")
+            }
             _ => (
                 ResponseFlag::UpstreamConnectionTermination,
                 "upstream_reset_after_response_started{connection_termination}",

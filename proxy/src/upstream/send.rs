@@ -45,7 +45,7 @@ impl Upstreams {
         let Some(cluster) = self.cluster(destination.cluster) else {
             return Err(Failure::of(no_cluster(destination.cluster, destination.provenance), None));
         };
-        let mut call = Call::new(self, cluster, destination, request);
+        let call = Call::new(self, cluster, destination, request);
         let Some(requests) = call.cluster.limits.enter(Bounded::Requests) else {
             let cause = "maxRequests of its circuit breaker is reached";
             return Err(call.failure(AttemptFailure::unprocessed(FailureKind::Overflow, cause), None));
@@ -105,7 +105,8 @@ impl<'a> Call<'a> {
         let upgrade = upgrade_requested(request.headers()).is_some() || request.method() == Method::CONNECT;
         let http2 = speaks_http2(config.http, destination.downstream, upgrade);
         let attempt_of_caller = prepare(request, upgrade && !http2, http2);
-        let replay = (!request.body().is_replayable()).then(|| Replay::new(request.body_mut().take_to_send()));
+        let replay =
+            (!request.body().is_replayable()).then(|| Replay::new(request.body_mut().take_to_send()));
         let timeout = destination.forward.and_then(|forward| forward.timeout);
         Self {
             upstreams,
@@ -137,20 +138,18 @@ impl<'a> Call<'a> {
                 Err(failure) => return Err(self.failure(failure, None)),
             };
             match self.attempt(request, &endpoint).await {
-                Ok(answered) => {
-                    match self.after_answer(request.method(), &answered) {
-                        Next::Again(guard) => {
-                            drop(answered);
-                            retrying = guard;
-                        }
-                        Next::Final => {
-                            if retrying.is_some() && answered.response.status().as_u16() < 500 {
-                                self.cluster.budget.refund();
-                            }
-                            return Ok(self.answer(answered, requests, retrying));
-                        }
+                Ok(answered) => match self.after_answer(request.method(), &answered) {
+                    Next::Again(guard) => {
+                        drop(answered);
+                        retrying = guard;
                     }
-                }
+                    Next::Final => {
+                        if retrying.is_some() && answered.response.status().as_u16() < 500 {
+                            self.cluster.budget.refund();
+                        }
+                        return Ok(self.answer(answered, requests, retrying));
+                    }
+                },
                 Err(failure) => {
                     let next = self.after_failure(request.method(), &failure, &endpoint);
                     let Next::Again(guard) = next else {
@@ -189,7 +188,10 @@ impl<'a> Call<'a> {
         {
             *request.body_mut() = body;
         }
-        let count = HeaderValue::from(self.attempt_of_caller - 1 + self.attempts);
+        let count = match self.attempt_of_caller - 1 + self.attempts {
+            1 => HeaderValue::from_static("1"),
+            more => HeaderValue::from(more),
+        };
         request.headers_mut().insert(X_ENVOY_ATTEMPT_COUNT, count);
         let active = endpoint.enter();
         let began = Instant::now();
@@ -230,8 +232,7 @@ impl<'a> Call<'a> {
     fn after_answer(&mut self, method: &Method, answered: &Answered) -> Next {
         let (status, headers) = (answered.response.status(), answered.response.headers());
         self.cluster.report(&answered.endpoint, Outcome::of_status(status));
-        let failed = status.as_u16() >= 400 || headers.contains_key("grpc-status");
-        if !failed {
+        if self.policy.is_none() && status != StatusCode::SERVICE_UNAVAILABLE {
             return Next::Final;
         }
         let unprocessed = answered.used.peer.is_some() && headers.contains_key(X_WEFT_UNPROCESSED);
@@ -239,7 +240,7 @@ impl<'a> Call<'a> {
         let ended = Ended::Answered { status, grpc_status: retry::grpc_status(headers) };
         if self.policy.is_none() {
             // Another sidecar says that its application has not seen the request: as a failed connection.
-            return self.without_policy(unprocessed && status == StatusCode::SERVICE_UNAVAILABLE, true);
+            return self.without_policy(unprocessed, true);
         }
         self.by_policy(method, ended, progress)
     }
@@ -257,13 +258,15 @@ impl<'a> Call<'a> {
             }
             _ => {}
         }
-        if self.policy.is_none() {
+        let started = failure.progress == Progress::MaybeProcessed;
+        let ended = Ended::Failed { kind: failure.kind, started };
+        // A policy without retries means none at all; one for other failures does not take away what is always safe.
+        if self.policy.is_none_or(|policy| policy.retries > 0 && !retry::wanted(policy, ended)) {
             let elsewhere = matches!(failure.kind, K::Connect | K::ConnectTimeout);
             let unprocessed = elsewhere || failure.kind == K::RefusedStream;
             return self.without_policy(unprocessed, elsewhere);
         }
-        let started = failure.progress == Progress::MaybeProcessed;
-        self.by_policy(method, Ended::Failed { kind: failure.kind, started }, failure.progress)
+        self.by_policy(method, ended, failure.progress)
     }
 
     /// One more attempt for what was provably not processed; after a failed connection only where there is another
@@ -345,7 +348,12 @@ impl<'a> Call<'a> {
         AttemptFailure::maybe_processed(FailureKind::Timeout, "")
     }
 
-    fn record(&self, endpoint: &EndpointState, used: &Used, service_time: Option<Duration>) -> UpstreamRecord {
+    fn record(
+        &self,
+        endpoint: &EndpointState,
+        used: &Used,
+        service_time: Option<Duration>,
+    ) -> UpstreamRecord {
         UpstreamRecord {
             cluster: self.config.name.clone(),
             service: self.config.service.clone(),

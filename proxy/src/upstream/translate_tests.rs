@@ -2,7 +2,8 @@ use super::*;
 
 #[test]
 fn host_becomes_the_authority() {
-    let request = Request::get("/a?b").header("host", "reviews:9080").header("x", "y").body(()).expect("valid");
+    let request =
+        Request::get("/a?b").header("host", "reviews:9080").header("x", "y").body(()).expect("valid");
     let head = http2_head(&request).expect("has an authority");
     assert_eq!(head.uri(), "http://reviews:9080/a?b");
     assert!(head.headers().get("host").is_none());

@@ -1,0 +1,169 @@
+//! `weft apply`: brings policy and service objects into the mesh.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use weft_proto::api::{Accepted, ApplyEvent, ApplyRequest, Change, Finding, Rollout, Severity, apply_event::Event};
+
+use super::{CommandResult, FAILED, Globals, INCOMPLETE, ask};
+use crate::files;
+use crate::output::{Colour, Format, FormatArgs, coloured, print};
+
+/// Bring policy and service objects into the mesh.
+///
+/// All files are checked first; if one has a mistake, all mistakes are printed and nothing is applied.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  weft apply -f canary.yaml
+  weft apply -f policies/ --wait
+  weft apply -f - --dry-run < route.yaml
+
+Exit codes: 0 applied; 1 mistakes, nothing applied; 6 applied, but a sidecar refused it or did not answer in time.")]
+pub struct Args {
+    /// A file, a directory, or `-` for standard input; can be given several times.
+    #[arg(short, long = "file", required = true, value_name = "FILE|DIR|-")]
+    files: Vec<PathBuf>,
+    /// Check only: print what would change and what is wrong.
+    #[arg(long)]
+    dry_run: bool,
+    /// Return when every sidecar concerned has acknowledged, or name who refused what.
+    #[arg(long)]
+    wait: bool,
+    /// Give up waiting after this.
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    timeout: Duration,
+    /// Namespace of objects that name none.
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    #[command(flatten)]
+    output: FormatArgs,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When files cannot be read or the control plane cannot be asked.
+pub fn run(args: Args, globals: &Globals) -> CommandResult {
+    let files = files::read(&args.files)?;
+    let request = ApplyRequest {
+        files,
+        namespace: args.namespace,
+        dry_run: args.dry_run,
+        wait: args.wait,
+        wait_timeout_ms: args.timeout.as_millis() as u64,
+    };
+    ask(globals, |mut mesh| async move {
+        let events = mesh.apply(request).await?.into_inner();
+        follow(events, args.output.format, args.dry_run).await
+    })
+}
+
+/// Prints what a change led to, as it goes on; the same for `apply` and `delete`.
+pub(super) async fn follow(
+    mut events: tonic::Streaming<ApplyEvent>,
+    format: Format,
+    dry_run: bool,
+) -> CommandResult {
+    let mut seen = Vec::new();
+    let mut code = 0;
+    while let Some(event) = events.message().await? {
+        if format == Format::Table {
+            print(&describe(&event, dry_run))?;
+        }
+        match &event.event {
+            Some(Event::Rejected(_)) => code = FAILED,
+            Some(Event::Rollout(rollout)) if rollout.done || rollout.timed_out => {
+                let all = rollout.refusals.is_empty() && !rollout.timed_out;
+                code = if all { 0 } else { INCOMPLETE };
+            }
+            _ => {}
+        }
+        seen.push(event);
+    }
+    if format != Format::Table {
+        print(&format.render(&seen, |_| String::new())?)?;
+    }
+    Ok(ExitCode::from(code))
+}
+
+fn describe(event: &ApplyEvent, dry_run: bool) -> String {
+    match &event.event {
+        Some(Event::Accepted(accepted)) => describe_accepted(accepted, dry_run),
+        Some(Event::Rejected(rejected)) => {
+            let findings: String = rejected.findings.iter().map(finding).collect();
+            let errors = rejected.findings.iter().filter(|f| f.severity() == Severity::Error).count();
+            let them = if errors == 1 { "1 mistake".to_owned() } else { format!("{errors} mistakes") };
+            format!("{findings}{}\n", coloured(Colour::Red, &format!("{them}; nothing was applied")))
+        }
+        Some(Event::Rollout(rollout)) => describe_rollout(rollout),
+        None => String::new(),
+    }
+}
+
+fn describe_accepted(accepted: &Accepted, dry_run: bool) -> String {
+    let mut text: String = accepted.findings.iter().map(finding).collect();
+    for change in &accepted.changes {
+        let word = match change.change() {
+            Change::Created => coloured(Colour::Green, "created"),
+            Change::Configured => coloured(Colour::Green, "configured"),
+            Change::Deleted => coloured(Colour::Yellow, "deleted"),
+            Change::Unchanged | Change::Unspecified => coloured(Colour::Grey, "unchanged"),
+        };
+        let object = change.object.clone().unwrap_or_default();
+        let note = if dry_run { " (dry run)" } else { "" };
+        text.push_str(&format!("{}/{} {word} in {}{note}\n", object.kind, object.name, object.namespace));
+    }
+    text
+}
+
+fn describe_rollout(rollout: &Rollout) -> String {
+    if !rollout.done && !rollout.timed_out {
+        return String::new();
+    }
+    let mut text = String::new();
+    for refusal in &rollout.refusals {
+        let object = refusal.object.clone().unwrap_or_default();
+        let from = if object.kind.is_empty() {
+            String::new()
+        } else {
+            format!(", from {}/{}/{} {}", object.kind, object.namespace, object.name, refusal.field)
+        };
+        let (proxy, resource) = (&refusal.proxy, &refusal.resource);
+        let line = format!("{proxy} refused {resource}{from}: {}", refusal.message);
+        text.push_str(&format!("{}\n", coloured(Colour::Red, &line)));
+    }
+    if !rollout.pending.is_empty() {
+        let line = format!("no answer yet from {}", rollout.pending.join(", "));
+        text.push_str(&format!("{}\n", coloured(Colour::Yellow, &line)));
+    }
+    let (acknowledged, concerned) = (rollout.acknowledged, rollout.concerned);
+    let line = format!("{acknowledged} of {concerned} sidecars concerned have acknowledged");
+    let all = rollout.refusals.is_empty() && !rollout.timed_out;
+    text.push_str(&format!("{}\n", coloured(if all { Colour::Green } else { Colour::Red }, &line)));
+    text
+}
+
+/// One finding, with the place in the user's file when it has one.
+pub(super) fn finding(finding: &Finding) -> String {
+    let (word, colour) = match finding.severity() {
+        Severity::Error => ("error", Colour::Red),
+        Severity::Warning => ("warning", Colour::Yellow),
+        Severity::Info | Severity::Unspecified => ("note", Colour::Grey),
+    };
+    let mut place = String::new();
+    if !finding.file.is_empty() {
+        place = format!("{}:{}:{}: ", finding.file, finding.line, finding.column);
+    }
+    let object = finding.object.clone().unwrap_or_default();
+    let named = if object.kind.is_empty() { String::new() } else { format!("{}/{}: ", object.kind, object.name) };
+    let field = if finding.field.is_empty() { String::new() } else { format!("{}: ", finding.field) };
+    let mut text = format!("{place}{}: {named}{field}{}\n", coloured(colour, word), finding.message);
+    for line in finding.excerpt.lines() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    if !finding.hint.is_empty() {
+        text.push_str(&format!("  hint: {}\n", finding.hint));
+    }
+    text
+}

@@ -1,0 +1,135 @@
+//! `weft stat`: what the mesh sees of its traffic.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use weft_proto::api::{StatBy, StatRequest, StatResponse, StatRow};
+
+use super::{CommandResult, Globals, ask};
+use crate::output::{Colour, FormatArgs, Table, coloured, print};
+
+/// Show success rate, requests a second and latency, per service, route, edge or workload.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  weft stat
+  weft stat --by route --service reviews
+  weft stat --by edge --window 5m -o json")]
+pub struct Args {
+    /// What a row stands for.
+    #[arg(long, value_enum, default_value = "service")]
+    by: By,
+    /// Only this service: a short name or a host.
+    #[arg(short, long)]
+    service: Option<String>,
+    /// Only services of this namespace.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// How far to look back; an hour at most.
+    #[arg(short, long, default_value = "1m", value_parser = humantime::parse_duration, value_name = "TIME")]
+    window: Duration,
+    #[command(flatten)]
+    output: FormatArgs,
+}
+
+/// What a row stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum By {
+    /// A service, as its servers see it.
+    Service,
+    /// A route rule, as clients see it.
+    Route,
+    /// A client and a service.
+    Edge,
+    /// A workload of a service.
+    Workload,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When the control plane cannot be asked.
+pub fn run(args: Args, globals: &Globals) -> CommandResult {
+    let by = match args.by {
+        By::Service => StatBy::Service,
+        By::Route => StatBy::Route,
+        By::Edge => StatBy::Edge,
+        By::Workload => StatBy::Workload,
+    };
+    let request = StatRequest {
+        by: by.into(),
+        service: args.service.unwrap_or_default(),
+        namespace: args.namespace.unwrap_or_default(),
+        window_seconds: args.window.as_secs().max(1),
+    };
+    let response = ask(globals, |mut mesh| async move { Ok(mesh.stat(request).await?.into_inner()) })?;
+    print(&args.output.format.render(&response, |response| table(args.by, response))?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The rows for people.
+fn table(by: By, response: &StatResponse) -> String {
+    let first: &[&str] = match by {
+        By::Service => &["SERVICE"],
+        By::Route => &["SERVICE", "ROUTE"],
+        By::Edge => &["FROM", "TO"],
+        By::Workload => &["SERVICE", "WORKLOAD", "VERSION"],
+    };
+    let measures = ["SUCCESS", "RPS", "P50", "P95", "P99", "MTLS", "RETRIES", "FLAGS"];
+    let mut table = Table::new(&[first, &measures[..]].concat());
+    for row in &response.rows {
+        let names = match by {
+            By::Service => vec![row.service.clone()],
+            By::Route => vec![row.service.clone(), row.route.clone()],
+            By::Edge => vec![row.source.clone(), row.service.clone()],
+            By::Workload => vec![row.service.clone(), row.workload.clone(), row.version.clone()],
+        };
+        table.row(names.into_iter().chain(figures(row)));
+    }
+    if table.is_empty() {
+        let seconds = response.window_seconds;
+        return format!("no traffic was seen in the last {seconds} seconds\n");
+    }
+    let mut text = table.render();
+    if response.dropped_series > 0 {
+        let n = response.dropped_series;
+        text.push_str(&format!("{n} series were left out: the cap on their number was reached\n"));
+    }
+    text
+}
+
+fn figures(row: &StatRow) -> Vec<String> {
+    if row.requests == 0 {
+        let (open, share) = (row.tcp_connections, percent(row.mtls_share));
+        let traffic = format!("{open} connections, {} B sent, {} B received", row.bytes_sent, row.bytes_received);
+        return ["-", "-", "-", "-", "-"].map(str::to_owned).into_iter().chain([share, "-".to_owned(), traffic]).collect();
+    }
+    let success = percent(row.success_rate);
+    let success = match row.success_rate {
+        rate if rate >= 0.999 => coloured(Colour::Green, &success),
+        rate if rate >= 0.95 => coloured(Colour::Yellow, &success),
+        _ => coloured(Colour::Red, &success),
+    };
+    let mut flags: Vec<(&String, &u64)> = row.response_flags.iter().collect();
+    flags.sort();
+    let flags: Vec<String> = flags.iter().map(|(flag, count)| format!("{flag}:{count}")).collect();
+    vec![
+        success,
+        format!("{:.1}", row.rps),
+        milliseconds(row.p50_ms),
+        milliseconds(row.p95_ms),
+        milliseconds(row.p99_ms),
+        percent(row.mtls_share),
+        row.retries.to_string(),
+        flags.join(" "),
+    ]
+}
+
+fn percent(share: f64) -> String {
+    // A rate just below one must not read as all.
+    let percent = (share * 10_000.0).floor() / 100.0;
+    if percent == percent.trunc() { format!("{percent:.0}%") } else { format!("{percent:.2}%") }
+}
+
+fn milliseconds(ms: f64) -> String {
+    if ms < 10.0 { format!("{ms:.1}ms") } else { format!("{ms:.0}ms") }
+}

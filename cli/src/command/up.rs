@@ -1,0 +1,141 @@
+//! `weft up`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::{CommandError, CommandResult, FAILED, Globals, USAGE, block_on};
+use crate::runtime::control_plane::{self, Choices};
+use crate::runtime::paths::MeshPaths;
+use crate::runtime::process::ProcessRef;
+use crate::runtime::record::{self, Isolation, MeshRecord};
+use crate::runtime::{hold, stop, tool};
+
+/// Start a mesh on this machine: its network and its control plane.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  weft up\n  weft up --config-dir ./policy\n  weft up --mesh staging --trust-domain staging.example.com\n  weft up --explicit      # where namespaces are forbidden")]
+pub struct Args {
+    /// A directory of policy and service objects (YAML) that the control plane watches.
+    #[arg(long, value_name = "DIR")]
+    config_dir: Option<PathBuf>,
+    /// The mesh's root certificate (PEM). Without it the control plane makes one.
+    #[arg(long, value_name = "FILE", requires = "root_key")]
+    root_cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "root_cert")]
+    root_key: Option<PathBuf>,
+    /// SPIFFE trust domain of the mesh's identities.
+    #[arg(long, value_name = "DOMAIN")]
+    trust_domain: Option<String>,
+    /// No namespaces and no interception: workloads on the host's loopback, told of their sidecar by `http_proxy`.
+    #[arg(long)]
+    explicit: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When the mesh does not come up.
+pub fn run(args: Args, globals: &Globals) -> CommandResult {
+    let paths = MeshPaths::of(&globals.mesh)?;
+    tool::check_all_for(args.explicit)?;
+    let choices = Choices {
+        config_dir: args.config_dir.as_deref().map(existing).transpose()?,
+        root: match (&args.root_cert, &args.root_key) {
+            (Some(certificate), Some(key)) => Some((existing(certificate)?, existing(key)?)),
+            _ => None,
+        },
+        trust_domain: args.trust_domain.clone(),
+    };
+    let base = paths.directory.parent().map(Path::to_path_buf);
+    let made_base_directory = base.is_some_and(|it| !it.exists());
+    let _lock = paths.lock()?;
+    paths.create()?;
+    let before = record::mesh(&paths)?;
+    let held = |it: &MeshRecord| it.holder.as_ref().is_none_or(ProcessRef::alive);
+    let mut mesh = match before {
+        Some(mesh) if held(&mesh) && (mesh.isolation == Isolation::Explicit) == args.explicit => mesh,
+        Some(mesh) if held(&mesh) && mesh.control_plane.as_ref().is_some_and(ProcessRef::alive) => {
+            let other = if args.explicit { "with namespaces" } else { "in explicit mode" };
+            return Err(CommandError::new(FAILED, format!("mesh `{}` is up {other}", globals.mesh))
+                .hint("`weft down` first, or choose another with --mesh"));
+        }
+        before => {
+            if let Some(left) = &before {
+                block_on(async {
+                    stop::workloads(&paths, &record::workloads(&paths)).await;
+                    stop::mesh(left).await;
+                    Ok(())
+                })?;
+            }
+            let made = made_base_directory || before.is_some_and(|it| it.made_base_directory);
+            fresh(&paths, globals, args.explicit, &choices, made)?
+        }
+    };
+    record::save(&paths.mesh_record(), &mesh)?;
+    let result = block_on(answering(&paths, &mut mesh, globals));
+    if result.is_err() && record::workloads(&paths).is_empty() {
+        // Nothing depends on the network yet: a failed start leaves no process.
+        block_on(async {
+            stop::mesh(&mesh).await;
+            Ok(())
+        })?;
+    }
+    result
+}
+
+/// The first start: makes the network.
+fn fresh(
+    paths: &MeshPaths,
+    globals: &Globals,
+    explicit: bool,
+    choices: &Choices,
+    made_base_directory: bool,
+) -> Result<MeshRecord, CommandError> {
+    let isolation = match (explicit, nix::unistd::geteuid().is_root()) {
+        (true, _) => Isolation::Explicit,
+        (false, true) => Isolation::Root,
+        (false, false) => Isolation::User,
+    };
+    let control_plane_program = control_plane::program()?;
+    let control_plane_arguments = control_plane::arguments(paths, &globals.mesh, isolation, choices)?;
+    let held = if explicit { None } else { Some(hold::start(isolation)?) };
+    let (holder, network) = held.unzip();
+    Ok(MeshRecord {
+        isolation,
+        holder,
+        network,
+        control_plane_arguments,
+        control_plane: None,
+        control_plane_program,
+        made_base_directory,
+    })
+}
+
+/// Makes sure that a control plane answers, and says so.
+async fn answering(paths: &MeshPaths, mesh: &mut MeshRecord, globals: &Globals) -> CommandResult {
+    let first = mesh.control_plane.is_none();
+    if mesh.control_plane.as_ref().is_some_and(ProcessRef::alive) {
+        if let Ok(info) = control_plane::info(paths).await {
+            println!("mesh `{}` is already up: control plane {} (pid {})", globals.mesh, info.version, info.pid);
+            return Ok(ExitCode::SUCCESS);
+        }
+        if let Some(stuck) = &mesh.control_plane {
+            stuck.end(std::time::Duration::from_secs(5)).await;
+        }
+    }
+    let (process, info) = control_plane::start(paths, mesh).await?;
+    mesh.control_plane = Some(process);
+    record::save(&paths.mesh_record(), mesh)?;
+    let again = if first { "is up" } else { "has its control plane back" };
+    println!("mesh `{}` {again}: trust domain {}, state in {}", globals.mesh, info.trust_domain, paths.directory.display());
+    if first {
+        println!("next: weft run --service hello --port http:8000 --detach -- python3 -m http.server 8000");
+        println!("      weft run -- curl -s http://hello:8000/");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An absolute path, because the control plane runs elsewhere.
+fn existing(path: &Path) -> Result<PathBuf, CommandError> {
+    path.canonicalize().map_err(|error| CommandError::new(USAGE, format!("{}: {error}", path.display())))
+}

@@ -1,0 +1,43 @@
+//! The control plane's own metrics. Names are istiod's where it has one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::pages::text;
+use crate::compile::WorldCompiler;
+use crate::push::Push;
+use crate::state::MeshState;
+
+/// The page, computed when it is asked for.
+pub(super) fn page(state: &MeshState, push: &Arc<Push<WorldCompiler>>) -> Response<Full<Bytes>> {
+    let world = state.world().load_full();
+    let findings = state.findings();
+    let errors = findings.iter().filter(|finding| finding.is_error()).count();
+    let statuses = push.tracker().status(None);
+    let refused =
+        statuses.iter().flat_map(|entry| &entry.types).filter(|kind| kind.state == "REFUSED").count();
+    let mut registry = Registry::default();
+    let mut gauge = |name: &str, help: &str, value: usize| {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    };
+    gauge("pilot_xds", "Sidecars that are connected", push.connected().len());
+    gauge("pilot_services", "Services of the mesh", world.services.len());
+    gauge("weft_workloads", "Workloads of the mesh", world.workloads.len());
+    gauge("weft_world_revision", "Number of the current world", world.revision as usize);
+    gauge("weft_object_findings", "What is wrong with or worth knowing about objects", findings.len());
+    gauge("weft_object_errors", "Objects or files that are held back because of a mistake", errors);
+    gauge("weft_resources_refused", "Resource types that a sidecar has refused", refused);
+    let mut body = String::new();
+    match encode(&mut body, &registry) {
+        Ok(()) => text(StatusCode::OK, body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}

@@ -1,0 +1,115 @@
+//! Remembers what was compiled for each class, keyed by all inputs of the compile functions: the revision of the
+//! world and the scope.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::scope::{ExplicitAddresses, Mode, OutboundScope, ProxyScope};
+use super::{configuration, encode};
+use crate::push::{Compiler, Interception, ProxyHello, Refused, ResourceSet, Resources};
+use crate::world::World;
+
+/// Compiles the current world for classes of proxies.
+#[derive(Debug)]
+pub struct WorldCompiler {
+    world: Arc<ArcSwap<World>>,
+    compiled: Mutex<HashMap<ProxyScope, (u64, Resources)>>,
+    endpoints: Mutex<HashMap<OutboundScope, (u64, Arc<ResourceSet>)>>,
+}
+
+/// Classes that are kept; beyond them the cache starts anew, which costs a compile and nothing else.
+const MAX_CLASSES: usize = 4096;
+
+impl WorldCompiler {
+    /// A compiler of whatever world is current.
+    #[must_use]
+    pub fn new(world: Arc<ArcSwap<World>>) -> Self {
+        Self { world, compiled: Mutex::default(), endpoints: Mutex::default() }
+    }
+
+    fn endpoints_of(&self, world: &World, scope: &OutboundScope) -> Arc<ResourceSet> {
+        let known = lock(&self.endpoints).get(scope).cloned();
+        if let Some((revision, set)) = &known
+            && *revision == world.revision
+        {
+            return set.clone();
+        }
+        let set = encode::endpoints(super::endpoints(world, scope), known.as_ref().map(|(_, set)| set));
+        keep(&self.endpoints, scope, (world.revision, set.clone()));
+        set
+    }
+}
+
+impl Compiler for WorldCompiler {
+    type Scope = ProxyScope;
+
+    fn scope(&self, hello: &ProxyHello) -> Result<ProxyScope, Refused> {
+        let world = self.world.load();
+        let key = (Arc::from(hello.id.namespace.as_str()), Arc::from(hello.id.workload.as_str()));
+        // What the mesh knows of a workload counts; what a stranger says of itself is taken only where it knows nothing.
+        let labels = match world.workloads.get(&key) {
+            Some(workload) => workload.labels.clone(),
+            None => {
+                hello.labels.iter().map(|(k, v)| (Arc::from(k.as_str()), Arc::from(v.as_str()))).collect()
+            }
+        };
+        let mode = match hello.interception {
+            Interception::None => Mode::Explicit(explicit_addresses(&hello.metadata)),
+            Interception::Redirect | Interception::Tproxy => Mode::Intercept,
+        };
+        Ok(ProxyScope { namespace: key.0, labels, app_ports: hello.app_ports.clone(), mode })
+    }
+
+    fn resources(&self, scope: &ProxyScope) -> Resources {
+        let world = self.world.load_full();
+        let endpoints = self.endpoints_of(&world, &scope.outbound(&world));
+        let known = lock(&self.compiled).get(scope).cloned();
+        if let Some((configuration, resources)) = &known
+            && *configuration == world.configuration
+        {
+            let mut resources = resources.clone();
+            resources.revision = world.revision;
+            resources.sets[crate::push::ResourceType::Endpoint as usize] = endpoints;
+            return resources;
+        }
+        let former = known.as_ref().map(|(_, resources)| resources);
+        let resources = encode::resources(world.revision, configuration(&world, scope), endpoints, former);
+        keep(&self.compiled, scope, (world.configuration, resources.clone()));
+        resources
+    }
+
+    fn endpoints(&self, scope: &ProxyScope) -> (u64, Arc<ResourceSet>) {
+        let world = self.world.load_full();
+        (world.revision, self.endpoints_of(&world, &scope.outbound(&world)))
+    }
+}
+
+/// Where a proxy in explicit mode says that it takes connections.
+fn explicit_addresses(metadata: &serde_json::Value) -> ExplicitAddresses {
+    let address = |value: &serde_json::Value| value.as_str()?.parse::<SocketAddr>().ok();
+    let inbound = metadata.get("WEFT_EXPLICIT_INBOUND").and_then(|value| value.as_object());
+    ExplicitAddresses {
+        outbound: metadata.get("WEFT_EXPLICIT_OUTBOUND").and_then(address),
+        inbound: inbound
+            .into_iter()
+            .flatten()
+            .filter_map(|(port, value)| Some((port.parse().ok()?, address(value)?)))
+            .collect(),
+    }
+}
+
+fn keep<K: Clone + Eq + std::hash::Hash, V>(cache: &Mutex<HashMap<K, V>>, key: &K, value: V) {
+    let mut cache = lock(cache);
+    if cache.len() >= MAX_CLASSES && !cache.contains_key(key) {
+        cache.clear();
+    }
+    cache.insert(key.clone(), value);
+}
+
+/// A cache that a panic left behind is still a cache: each entry is written in one step.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

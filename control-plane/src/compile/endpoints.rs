@@ -1,0 +1,68 @@
+//! Endpoint sets: who answers for each cluster of the endpoints' lane.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weft_model::endpoint::{Endpoint, EndpointSet, Health, Locality, LocalityEndpoints};
+
+use super::clusters;
+use super::outbound::{cluster_name, has_endpoint_lane};
+use super::scope::OutboundScope;
+use crate::world::{ServicePort, World, WorldService, WorldWorkload};
+
+/// The sets of all clusters that the class sees.
+pub(super) fn compile(world: &World, scope: &OutboundScope) -> Vec<EndpointSet> {
+    let mut sets = Vec::new();
+    for service in world.visible_services(&scope.namespace).filter(|service| has_endpoint_lane(service)) {
+        let (subsets, _) = clusters::subsets(world, scope, service);
+        let workloads: Vec<&Arc<WorldWorkload>> = world.workloads_of(service).collect();
+        for port in &service.ports {
+            for subset in &subsets {
+                let members = workloads.iter().filter(|workload| workload.has(&subset.labels));
+                let name = cluster_name(&service.host, port.number, subset.name);
+                sets.push(set(world, service, port, &name, members.copied()));
+            }
+        }
+    }
+    sets.sort_by(|a, b| a.cluster.cmp(&b.cluster));
+    sets
+}
+
+fn set<'a>(
+    world: &World,
+    service: &WorldService,
+    port: &ServicePort,
+    name: &Arc<str>,
+    workloads: impl Iterator<Item = &'a Arc<WorldWorkload>>,
+) -> EndpointSet {
+    let mut places: BTreeMap<Locality, Vec<Arc<Endpoint>>> = BTreeMap::new();
+    for workload in workloads {
+        // A workload that is not ready is not told of at all: a client could do nothing with it.
+        if workload.health == Health::Unhealthy {
+            continue;
+        }
+        // A workload without the port that the service targets cannot answer.
+        let Some(number) = workload.port(&port.name, &port.target) else { continue };
+        places.entry(locality(&workload.locality)).or_default().push(Arc::new(Endpoint {
+            address: SocketAddr::new(workload.address, number),
+            health: workload.health,
+            weight: workload.weight.max(1),
+            mutual_tls: workload.mutual_tls && service.internal,
+            workload: workload.info(&world.mesh),
+        }));
+    }
+    let localities = places.into_iter().map(|(locality, mut endpoints)| {
+        endpoints.sort_by_key(|endpoint| endpoint.address);
+        let weight = endpoints.iter().map(|endpoint| endpoint.weight).sum();
+        LocalityEndpoints { locality, priority: 0, weight, endpoints }
+    });
+    EndpointSet { cluster: name.clone(), localities: localities.collect() }
+}
+
+/// `region/zone/subzone`.
+fn locality(text: &str) -> Locality {
+    let mut parts = text.splitn(3, '/').map(Arc::from);
+    let mut next = || parts.next().unwrap_or_default();
+    Locality { region: next(), zone: next(), sub_zone: next() }
+}

@@ -1,0 +1,112 @@
+//! The objects that stand for a registered workload, as YAML: what the user could have written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use weft_proto::api::{RegisterWorkloadRequest, WorkloadPort};
+
+use crate::world::WorldWorkload;
+
+#[cfg(test)]
+#[path = "objects_tests.rs"]
+mod tests;
+
+/// A workload that asked to join, with what was chosen for it.
+#[derive(Debug)]
+pub struct Registration<'a> {
+    /// What it asked for.
+    pub request: &'a RegisterWorkloadRequest,
+    /// Unique in its namespace.
+    pub name: &'a str,
+    /// Never empty.
+    pub namespace: &'a str,
+    /// Never empty.
+    pub service_account: &'a str,
+    /// Where others reach it.
+    pub address: IpAddr,
+}
+
+/// `SERVICE-VERSION` (or what the caller asked for), with a number behind it when that is taken.
+#[must_use]
+pub fn name_for(request: &RegisterWorkloadRequest, taken: &BTreeSet<String>) -> String {
+    let base = match (request.name.as_str(), request.service.as_str(), request.version.as_str()) {
+        ("", "", _) => "workload".to_owned(),
+        ("", service, "") => service.to_owned(),
+        ("", service, version) => format!("{service}-{version}"),
+        (name, ..) => return name.to_owned(),
+    };
+    let numbered = (2..).map(|number| format!("{base}-{number}"));
+    std::iter::once(base.clone()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or(base)
+}
+
+impl Registration<'_> {
+    /// The labels of the workload: what the user gave, what tools expect, and that a sidecar is there.
+    #[must_use]
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels: BTreeMap<String, String> =
+            self.request.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let mut standard = |key: &str, value: &str| {
+            if !value.is_empty() {
+                labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+            }
+        };
+        standard("app", if self.request.service.is_empty() { self.name } else { &self.request.service });
+        standard("version", &self.request.version);
+        if !self.request.no_sidecar {
+            standard(WorldWorkload::TLS_MODE_LABEL, "istio");
+        }
+        labels
+    }
+
+    /// The `WorkloadEntry`.
+    #[must_use]
+    pub fn workload_entry(&self) -> serde_json::Value {
+        // Explicit mode: others reach a port where the sidecar takes it. Elsewhere the number is the port's own.
+        let ports = self.request.ports.iter().filter(|port| port.inbound_port != 0);
+        let ports: serde_json::Map<_, _> =
+            ports.map(|port| (port_name(port), serde_json::Value::from(port.inbound_port))).collect();
+        let mut spec = serde_json::json!({
+            "address": self.address.to_string(),
+            "labels": self.labels(),
+            "serviceAccount": self.service_account,
+        });
+        if !ports.is_empty() {
+            spec["ports"] = ports.into();
+        }
+        serde_json::json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "WorkloadEntry",
+            "metadata": {"name": self.name, "namespace": self.namespace},
+            "spec": spec,
+        })
+    }
+
+    /// The `Service` that selects the workload by its name; none for a workload that serves nothing.
+    #[must_use]
+    pub fn service(&self) -> Option<serde_json::Value> {
+        if self.request.service.is_empty() || self.request.ports.is_empty() {
+            return None;
+        }
+        let ports = self.request.ports.iter().map(|port| {
+            let mut value = serde_json::json!({"name": port_name(port), "port": port.port});
+            if !port.app_protocol.is_empty() {
+                value["appProtocol"] = port.app_protocol.clone().into();
+            }
+            value
+        });
+        Some(serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": self.request.service, "namespace": self.namespace},
+            "spec": {
+                "selector": {"app": self.request.service},
+                "ports": ports.collect::<Vec<_>>(),
+            },
+        }))
+    }
+}
+
+/// A port that was given no name gets one that declares no protocol.
+fn port_name(port: &WorkloadPort) -> String {
+    if port.name.is_empty() { format!("port-{}", port.port) } else { port.name.clone() }
+}

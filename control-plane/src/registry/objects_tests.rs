@@ -1,0 +1,43 @@
+use super::*;
+use crate::source::parse_documents;
+
+fn request() -> RegisterWorkloadRequest {
+    RegisterWorkloadRequest {
+        service: "reviews".into(),
+        version: "v2".into(),
+        ports: vec![
+            WorkloadPort { port: 9080, name: "http".into(), ..Default::default() },
+            WorkloadPort { port: 7000, inbound_port: 41000, ..Default::default() },
+        ],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn names_are_made_of_service_and_version_and_are_unique() {
+    let taken = BTreeSet::from(["reviews-v2".to_owned(), "reviews-v2-2".to_owned()]);
+    assert_eq!(name_for(&request(), &BTreeSet::new()), "reviews-v2");
+    assert_eq!(name_for(&request(), &taken), "reviews-v2-3");
+    assert_eq!(name_for(&RegisterWorkloadRequest { name: "mine".into(), ..request() }, &taken), "mine");
+    assert_eq!(name_for(&RegisterWorkloadRequest::default(), &taken), "workload");
+}
+
+#[test]
+fn the_objects_are_ones_that_the_parser_accepts() {
+    let request = request();
+    let registration = Registration {
+        request: &request,
+        name: "reviews-v2",
+        namespace: "shop",
+        service_account: "reviews",
+        address: "10.250.0.7".parse().unwrap(),
+    };
+    for value in [registration.workload_entry(), registration.service().unwrap()] {
+        let parsed = parse_documents("registration", &value.to_string(), "default");
+        assert!(parsed.findings.is_empty(), "{:?}", parsed.findings);
+        assert_eq!(&**parsed.objects[0].namespace(), "shop");
+    }
+    assert_eq!(registration.labels()["app"], "reviews");
+    assert_eq!(registration.labels()[WorldWorkload::TLS_MODE_LABEL], "istio");
+    assert_eq!(registration.workload_entry()["spec"]["ports"], serde_json::json!({"port-7000": 41000}));
+}

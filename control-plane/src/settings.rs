@@ -1,0 +1,87 @@
+//! The command line of `weft-control-plane`, checked once; every mistake is reported.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use weft_model::identity::TrustDomain;
+
+use crate::registry::{Network, WorkloadNetworks};
+
+/// The control plane of a Weft mesh.
+#[derive(clap::Parser, Debug)]
+#[command(name = "weft-control-plane", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(clap::Subcommand, Debug)]
+pub enum Command {
+    /// Serve a mesh until SIGTERM.
+    Run(Settings),
+}
+
+/// Settings of a running control plane.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Settings {
+    /// Where everything durable is kept; created with mode 0700.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Unix socket for `weft`; created with mode 0600.
+    #[arg(long, value_name = "PATH")]
+    pub socket: PathBuf,
+    /// Name of the mesh, in telemetry's `cluster` labels.
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    pub mesh: String,
+    /// A directory of YAML that is watched beside what is applied.
+    #[arg(long, value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
+    /// Where sidecars connect: xDS, certificates and reports over TLS.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen_tls: SocketAddr,
+    /// xDS in plain text, for tools; a loopback address only.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
+    pub listen_plaintext: Option<SocketAddr>,
+    /// Health, metrics and debug pages; a loopback address only.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
+    pub monitoring: Option<SocketAddr>,
+    /// Range of the workloads' IPv4 addresses.
+    #[arg(long, default_value = "10.250.0.0/16", value_name = "RANGE")]
+    pub workload_network: Network,
+    /// Range of the workloads' IPv6 addresses; none without it.
+    #[arg(long, value_name = "RANGE")]
+    pub workload_network_v6: Option<Network>,
+    /// Root of all identities.
+    #[arg(long, default_value = TrustDomain::DEFAULT, value_name = "DOMAIN")]
+    pub trust_domain: TrustDomain,
+    /// A root certificate of your own, PEM; needs --root-key.
+    #[arg(long, value_name = "FILE", requires = "root_key")]
+    pub root_cert: Option<PathBuf>,
+    /// Its private key, PEM, readable by nobody else; needs --root-cert.
+    #[arg(long, value_name = "FILE", requires = "root_cert")]
+    pub root_key: Option<PathBuf>,
+    /// Workloads live on the loopback address, without interception.
+    #[arg(long)]
+    pub explicit: bool,
+    /// What is logged, such as `info` or `weft_control_plane=debug`.
+    #[arg(long, default_value = "info", env = "WEFT_LOG", value_name = "FILTER")]
+    pub log: String,
+}
+
+impl Settings {
+    /// The ranges of workloads' addresses.
+    #[must_use]
+    pub fn networks(&self) -> WorkloadNetworks {
+        WorkloadNetworks { v4: self.workload_network, v6: self.workload_network_v6 }
+    }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| format!("`{text}` is no ADDRESS:PORT"))?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(format!("`{text}` is no loopback address: what is served there has no authentication"))
+}

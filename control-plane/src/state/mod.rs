@@ -1,0 +1,245 @@
+//! The one writer: takes changes of objects and workloads, makes them durable, builds the next world, and says so.
+//!
+//! A change is on disk before it is in the world, and in the world before anybody is told of it: a control plane that
+//! is killed at any moment comes back with everything that it ever confirmed.
+
+mod workloads;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, watch};
+use weft_model::provenance::ObjectRef;
+
+use crate::admission;
+use crate::push::Revision;
+use crate::registry::{StateBook, WorkloadNetworks};
+use crate::source::set::Objects;
+use crate::source::store::{Outcome, Store, StoreError};
+use crate::source::{Finding, Object, Origin};
+use crate::world::{AddressBook, AddressRanges, MeshSettings, World};
+
+pub use workloads::{Registered, RegistrationError};
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
+
+/// Why the state could not be opened or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another file of the state directory.
+    #[error("cannot use {}: {source}", path.display())]
+    File {
+        /// Which.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// What a change led to.
+#[derive(Debug)]
+pub struct Applied {
+    /// What became of each object.
+    pub outcomes: Vec<Outcome>,
+    /// The world that has it; of a dry run the current one.
+    pub revision: u64,
+    /// What is worth knowing about the objects concerned.
+    pub findings: Vec<Finding>,
+}
+
+/// Everything the mesh knows, and the only way to change it.
+#[derive(Debug)]
+pub struct MeshState {
+    world: Arc<ArcSwap<World>>,
+    objects: ArcSwap<Objects>,
+    findings: ArcSwap<Vec<Finding>>,
+    revisions: watch::Sender<Revision>,
+    writer: Mutex<Writer>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    mesh: Arc<MeshSettings>,
+    networks: WorkloadNetworks,
+    // Workloads of `weft run`, what was applied, and what stands in the user's directory: the later wins.
+    run: Store,
+    api: Store,
+    directory: Option<watch::Receiver<Arc<Objects>>>,
+    addresses: AddressBook,
+    states: StateBook,
+}
+
+impl MeshState {
+    /// Opens the state in `directory` and builds the first world of it.
+    ///
+    /// # Errors
+    /// [`StateError`]: the directory cannot be used, or another control plane uses it.
+    pub fn open(
+        directory: &Path,
+        mesh: MeshSettings,
+        networks: WorkloadNetworks,
+        watched: Option<watch::Receiver<Arc<Objects>>>,
+    ) -> Result<Arc<Self>, StateError> {
+        let file = |name: &str| directory.join(name);
+        let unusable = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StateError::File { path, source }
+        };
+        let (addresses, states) = (file("addresses.json"), file("workload-states.json"));
+        let mut writer = Writer {
+            mesh: Arc::new(mesh),
+            networks,
+            run: Store::open(&file("run"), Origin::Run)?,
+            api: Store::open(&file("api"), Origin::Api)?,
+            directory: watched,
+            addresses: AddressBook::open(&addresses, AddressRanges::default())
+                .map_err(unusable(&addresses))?,
+            states: StateBook::open(&states).map_err(unusable(&states))?,
+        };
+        let objects = writer.objects();
+        let world = writer.build(1, &objects);
+        let findings = all_findings(&objects);
+        Ok(Arc::new(Self {
+            world: Arc::new(ArcSwap::from_pointee(world)),
+            objects: ArcSwap::from_pointee(objects),
+            findings: ArcSwap::from_pointee(findings),
+            revisions: watch::Sender::new(Revision { number: 1, configuration: 1, endpoints: 1 }),
+            writer: Mutex::new(writer),
+        }))
+    }
+
+    /// The current world, for those that follow it.
+    #[must_use]
+    pub fn world(&self) -> Arc<ArcSwap<World>> {
+        self.world.clone()
+    }
+
+    /// All objects in force.
+    #[must_use]
+    pub fn objects(&self) -> Arc<Objects> {
+        self.objects.load_full()
+    }
+
+    /// What is wrong or worth knowing, of all objects.
+    #[must_use]
+    pub fn findings(&self) -> Arc<Vec<Finding>> {
+        self.findings.load_full()
+    }
+
+    /// Tells of every new world.
+    #[must_use]
+    pub fn revisions(&self) -> watch::Receiver<Revision> {
+        self.revisions.subscribe()
+    }
+
+    /// Takes all of the objects, or none; a dry run only says what would happen.
+    ///
+    /// # Errors
+    /// [`StateError::Store`]: nothing was applied.
+    pub async fn apply(&self, objects: &[Arc<Object>], dry_run: bool) -> Result<Applied, StateError> {
+        let mut writer = self.writer.lock().await;
+        let now = jiff::Timestamp::now();
+        if dry_run {
+            let outcomes = writer.api.preview(objects, now);
+            let findings = reviewed_with(&self.objects(), objects);
+            return Ok(Applied { outcomes, revision: self.world.load().revision, findings });
+        }
+        let outcomes = writer.api.apply(objects, now)?;
+        Ok(self.applied(&mut writer, outcomes))
+    }
+
+    /// Removes the objects that are there, in one go.
+    ///
+    /// # Errors
+    /// [`StateError::Store`]: nothing was removed.
+    pub async fn delete(&self, names: &[ObjectRef]) -> Result<Applied, StateError> {
+        let mut writer = self.writer.lock().await;
+        let mut outcomes = writer.api.delete(names)?;
+        outcomes.extend(writer.run.delete(names)?);
+        Ok(self.applied(&mut writer, outcomes))
+    }
+
+    /// The directory has changed.
+    pub async fn reload(&self) {
+        let mut writer = self.writer.lock().await;
+        self.rebuild(&mut writer);
+    }
+
+    fn applied(&self, writer: &mut Writer, outcomes: Vec<Outcome>) -> Applied {
+        let revision = self.rebuild(writer);
+        let of_these = |finding: &&Finding| {
+            finding.object.as_ref().is_some_and(|name| outcomes.iter().any(|o| o.object.reference == *name))
+        };
+        let findings = self.findings.load().iter().filter(of_these).cloned().collect();
+        Applied { outcomes, revision, findings }
+    }
+
+    /// Builds the next world if objects changed. Answers the revision that has them.
+    fn rebuild(&self, writer: &mut Writer) -> u64 {
+        let objects = writer.objects();
+        let current = self.world.load().revision;
+        let before = self.objects.load();
+        if objects.changes_since(&before).is_empty() && objects.findings == before.findings {
+            return current;
+        }
+        let revision = current + 1;
+        self.publish(writer.build(revision, &objects), true);
+        self.findings.store(Arc::new(all_findings(&objects)));
+        self.objects.store(Arc::new(objects));
+        revision
+    }
+
+    fn publish(&self, world: World, configuration: bool) {
+        let number = world.revision;
+        self.world.store(Arc::new(world));
+        self.revisions.send_modify(|revision| {
+            revision.number = number;
+            revision.endpoints = number;
+            if configuration {
+                revision.configuration = number;
+            }
+        });
+    }
+}
+
+impl Writer {
+    fn objects(&self) -> Objects {
+        let directory = self.directory.as_ref().map(|watched| watched.borrow().clone());
+        Objects::merge([&*self.run.objects(), &*self.api.objects()].into_iter().chain(directory.as_deref()))
+    }
+
+    fn build(&mut self, revision: u64, objects: &Objects) -> World {
+        let list = objects.to_vec();
+        let world =
+            World::build(revision, self.mesh.clone(), &list, self.states.states(), &mut self.addresses);
+        if let Err(error) = self.addresses.save() {
+            // The addresses hold for this process; the next change tries again to write them.
+            tracing::error!(%error, "virtual addresses could not be written; a restart may choose others");
+        }
+        world
+    }
+}
+
+/// Findings of the sources, and of all objects seen together.
+fn all_findings(objects: &Objects) -> Vec<Finding> {
+    let mut findings = objects.findings.clone();
+    findings.extend(admission::review(&objects.to_vec()));
+    findings
+}
+
+/// What would be found about `fresh` objects beside those in force.
+fn reviewed_with(objects: &Objects, fresh: &[Arc<Object>]) -> Vec<Finding> {
+    let mut together = objects.by_name.clone();
+    together.extend(fresh.iter().map(|object| (object.reference.clone(), object.clone())));
+    let list: Vec<Arc<Object>> = together.into_values().collect();
+    let concerned = |finding: &Finding| {
+        finding.object.as_ref().is_some_and(|name| fresh.iter().any(|object| object.reference == *name))
+    };
+    admission::review(&list).into_iter().filter(concerned).collect()
+}

@@ -1,0 +1,98 @@
+use weft_model::endpoint::Health;
+use weft_proto::api::{RegisterWorkloadRequest, WorkloadPort};
+
+use super::*;
+use crate::source::parse_documents;
+
+fn open(directory: &Path) -> Arc<MeshState> {
+    let networks = WorkloadNetworks {
+        v4: "10.250.0.0/16".parse().unwrap(),
+        v6: Some("fd00:7766::/64".parse().unwrap()),
+    };
+    MeshState::open(directory, MeshSettings::default(), networks, None).unwrap()
+}
+
+fn objects(yaml: &str) -> Vec<Arc<Object>> {
+    parse_documents("t.yaml", yaml, "default").objects
+}
+
+fn reviews() -> RegisterWorkloadRequest {
+    let ports = vec![WorkloadPort { port: 9080, name: "http".into(), ..Default::default() }];
+    RegisterWorkloadRequest { service: "reviews".into(), version: "v1".into(), ports, ..Default::default() }
+}
+
+const SERVICE: &str =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: {app: a}, ports: [{port: 80}]}\n";
+
+#[tokio::test]
+async fn what_was_applied_is_there_after_a_restart_at_the_same_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = open(directory.path());
+    let applied = state.apply(&objects(SERVICE), false).await.unwrap();
+    assert_eq!(applied.revision, 2);
+    let before = state.world().load().services["a.default.svc.cluster.local"].addresses.clone();
+    drop(state);
+    let again = open(directory.path());
+    assert_eq!(again.world().load().services["a.default.svc.cluster.local"].addresses, before);
+}
+
+#[tokio::test]
+async fn a_dry_run_and_an_unchanged_object_make_no_revision() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = open(directory.path());
+    assert_eq!(state.apply(&objects(SERVICE), true).await.unwrap().revision, 1);
+    assert!(state.objects().by_name.is_empty());
+    assert_eq!(state.apply(&objects(SERVICE), false).await.unwrap().revision, 2);
+    assert_eq!(state.apply(&objects(SERVICE), false).await.unwrap().revision, 2);
+}
+
+#[tokio::test]
+async fn a_workload_is_an_endpoint_once_it_is_ready_and_still_after_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = open(directory.path());
+    let registered = state.register(&reviews()).await.unwrap();
+    assert_eq!(
+        (registered.name.as_str(), &registered.addresses[..]),
+        ("reviews-v1", &["10.250.0.2/16".to_owned(), "fd00:7766::2/64".to_owned()][..])
+    );
+    let health =
+        |state: &MeshState| state.world().load().workloads[&("default".into(), "reviews-v1".into())].health;
+    assert_eq!(health(&state), Health::Unhealthy);
+    let revisions = state.revisions();
+    let configuration = revisions.borrow().configuration;
+    state.report("default", "reviews-v1", Health::Healthy).await.unwrap();
+    assert_eq!(health(&state), Health::Healthy);
+    assert_eq!(revisions.borrow().configuration, configuration, "an endpoint change recompiles no route");
+    drop(state);
+    let again = open(directory.path());
+    assert_eq!(health(&again), Health::Healthy);
+    again.deregister("default", "reviews-v1").await.unwrap();
+    assert!(again.world().load().workloads.is_empty());
+    assert!(
+        again.world().load().services.contains_key("reviews.default.svc.cluster.local"),
+        "others may come"
+    );
+}
+
+#[tokio::test]
+async fn a_name_is_given_once_and_a_users_service_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = open(directory.path());
+    let own = "apiVersion: v1\nkind: Service\nmetadata: {name: reviews}\nspec: {selector: {app: reviews}, ports: [{port: 1}]}\n";
+    state.apply(&objects(own), false).await.unwrap();
+    state.register(&reviews()).await.unwrap();
+    assert_eq!(state.register(&reviews()).await.unwrap().name, "reviews-v1-2");
+    let named = RegisterWorkloadRequest { name: "reviews-v1".into(), ..reviews() };
+    assert!(matches!(state.register(&named).await, Err(RegistrationError::Taken(..))));
+    assert_eq!(state.world().load().services["reviews.default.svc.cluster.local"].ports[0].number, 1);
+}
+
+#[tokio::test]
+async fn a_reference_to_nothing_is_accepted_with_a_finding() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = open(directory.path());
+    let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [gone], http: [{route: [{destination: {host: gone}}]}]}\n";
+    let applied = state.apply(&objects(yaml), false).await.unwrap();
+    assert!(!applied.findings.is_empty());
+    assert_eq!(*state.findings(), applied.findings);
+}

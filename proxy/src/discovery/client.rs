@@ -1,0 +1,300 @@
+//! The stream to the control plane: Delta ADS
+//! (<https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds>).
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::Channel;
+use weft_model::snapshot::Snapshot;
+use weft_proto::type_url;
+use weft_proto::xds::Status as RpcStatus;
+use weft_proto::xds::discovery::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use weft_proto::xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+
+use super::status::{Origin, Status};
+use super::store::{Refused, Store};
+use super::{Discovery, DiscoverySettings, last_good};
+
+/// gRPC's INVALID_ARGUMENT, which says that an answer was refused.
+const INVALID_ARGUMENT: i32 = 3;
+/// A whole mesh may come in one message.
+const LARGEST_MESSAGE: usize = 256 << 20;
+
+/// Keeps the configuration fresh. Run it once, for the process' life, on the control runtime.
+#[derive(Debug)]
+pub struct Client {
+    settings: DiscoverySettings,
+    store: Store,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    changed: watch::Sender<u64>,
+    status: Arc<Status>,
+    look_again: Option<Instant>,
+    write_at: Option<Instant>,
+}
+
+/// Why a stream ended.
+struct StreamEnd {
+    trouble: String,
+    // Whether the control plane answered before: then the next attempt is made soon.
+    answered: bool,
+}
+
+/// A stream's own state; a new stream starts anew.
+struct Stream {
+    requests: mpsc::UnboundedSender<DeltaDiscoveryRequest>,
+    // What was asked for by name.
+    asked: HashMap<&'static str, BTreeSet<String>>,
+}
+
+impl Client {
+    pub(super) fn new(settings: DiscoverySettings) -> (Discovery, Self) {
+        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+        let (sender, changed) = watch::channel(0);
+        let status = Arc::new(Status::default());
+        let discovery = Discovery { snapshot: snapshot.clone(), changed, status: status.clone() };
+        let store = Store::new(settings.warming);
+        let mut client =
+            Self { settings, store, snapshot, changed: sender, status, look_again: None, write_at: None };
+        client.load_last_good();
+        (discovery, client)
+    }
+
+    /// Connects, and connects again, for ever.
+    pub async fn run(mut self, channel: Channel) {
+        let mut failures = 0;
+        loop {
+            let end = self.stream(channel.clone()).await;
+            failures = if end.answered { 0 } else { failures + 1 };
+            tracing::warn!(trouble = %end.trouble, failures, "no stream to the control plane; serving what is known");
+            self.status.update(|stream| {
+                stream.connected = false;
+                stream.trouble = Some(end.trouble);
+            });
+            let again = Instant::now() + self.backoff(failures);
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep_until(again) => break,
+                    () = sleep_until(self.look_again) => self.publish(),
+                    () = sleep_until(self.write_at) => self.write(),
+                }
+            }
+        }
+    }
+
+    /// Full jitter: anything up to the wait that doubles with each failure.
+    fn backoff(&self, failures: u32) -> Duration {
+        let most = self.settings.backoff_base.saturating_mul(1 << failures.min(16));
+        most.min(self.settings.backoff_max).mul_f64(fastrand::f64())
+    }
+
+    /// One stream, until it ends.
+    async fn stream(&mut self, channel: Channel) -> StreamEnd {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let mut stream = Stream { requests, asked: HashMap::new() };
+        self.open(&mut stream);
+        let mut client =
+            AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
+        let call = client.delta_aggregated_resources(UnboundedReceiverStream::new(receiver));
+        tokio::pin!(call);
+        let opened = loop {
+            tokio::select! {
+                opened = &mut call => break opened,
+                () = sleep_until(self.look_again) => self.publish(),
+                () = sleep_until(self.write_at) => self.write(),
+            }
+        };
+        let mut answers = match opened {
+            Ok(answers) => answers.into_inner(),
+            Err(status) => return StreamEnd { trouble: describe(&status), answered: false },
+        };
+        self.status.update(|stream| {
+            stream.connected = true;
+            stream.trouble = None;
+            stream.connects += 1;
+        });
+        let mut answered = false;
+        loop {
+            tokio::select! {
+                answer = answers.message() => match answer {
+                    Ok(Some(answer)) => {
+                        answered = true;
+                        self.take(&mut stream, &answer);
+                    }
+                    Ok(None) => {
+                        return StreamEnd { trouble: "the control plane closed the stream".to_owned(), answered };
+                    }
+                    Err(status) => return StreamEnd { trouble: describe(&status), answered },
+                },
+                () = sleep_until(self.look_again) => self.publish(),
+                () = sleep_until(self.write_at) => self.write(),
+            }
+        }
+    }
+
+    /// Asks for all that is wanted, saying what is known, so that only what changed is sent.
+    fn open(&self, stream: &mut Stream) {
+        let endpoints = self.store.endpoint_names();
+        let routes = self.store.route_names();
+        let by_name = [(type_url::ENDPOINT, endpoints), (type_url::ROUTE, routes)];
+        let mut node = Some(self.settings.node.to_proto());
+        for url in type_url::IN_ORDER {
+            let named = by_name.iter().find(|(named, _)| *named == url).map(|(_, names)| names);
+            // Asking for nothing at all stands for "everything" where a type is not asked for by name.
+            if named.is_some_and(BTreeSet::is_empty) {
+                continue;
+            }
+            let names = named.cloned().unwrap_or_default();
+            stream.send(DeltaDiscoveryRequest {
+                node: node.take(),
+                type_url: url.to_owned(),
+                resource_names_subscribe: names.iter().cloned().collect(),
+                initial_resource_versions: self.store.versions_of(url),
+                ..Default::default()
+            });
+            if named.is_some() {
+                stream.asked.insert(url, names);
+            }
+        }
+    }
+
+    /// Takes an answer in, publishes, says whether it was right, and asks for what follows from it.
+    fn take(&mut self, stream: &mut Stream, answer: &DeltaDiscoveryResponse) {
+        let by_name = [type_url::ENDPOINT, type_url::ROUTE].contains(&answer.type_url.as_str());
+        let nothing = BTreeSet::new();
+        let wanted = by_name.then(|| stream.asked.get(answer.type_url.as_str()).unwrap_or(&nothing));
+        let result = self.store.apply(answer, wanted);
+        // Asked for first, so that no request for endpoints waits behind an acknowledgement.
+        self.subscribe(stream, type_url::ENDPOINT, self.store.endpoint_names());
+        self.subscribe(stream, type_url::ROUTE, self.store.route_names());
+        self.publish();
+        self.note(answer, result.as_ref().err());
+        stream.send(DeltaDiscoveryRequest {
+            type_url: answer.type_url.clone(),
+            response_nonce: answer.nonce.clone(),
+            error_detail: result.err().map(|refused| RpcStatus {
+                code: INVALID_ARGUMENT,
+                message: refused.to_string(),
+                details: Vec::new(),
+            }),
+            ..Default::default()
+        });
+    }
+
+    fn note(&self, answer: &DeltaDiscoveryResponse, refused: Option<&Refused>) {
+        let url = &answer.type_url;
+        let refusals = refused.map(|refused| refused.0.clone()).unwrap_or_default();
+        for refusal in &refusals {
+            tracing::warn!(type_url = %url, name = %refusal.name, "refused: {}", refusal.message);
+        }
+        let concerns = |name: &String| {
+            answer.resources.iter().any(|one| one.name == *name) || answer.removed_resources.contains(name)
+        };
+        let set =
+            answer.resources.iter().filter(|one| !refusals.iter().any(|refusal| refusal.name == one.name));
+        let set = set.map(|one| (one.name.clone(), one.version.clone())).collect();
+        self.status.changed_versions(url, set, &answer.removed_resources);
+        self.status.update(|stream| {
+            stream.last_contact = Some(SystemTime::now());
+            *(if refused.is_some() { &mut stream.nacks } else { &mut stream.acks }) += 1;
+            stream.refusals.retain(|old| old.type_url != *url || !concerns(&old.name));
+            stream.refusals.extend(refusals);
+        });
+    }
+
+    /// Asks for names that are newly wanted, and says which are not wanted any more.
+    fn subscribe(&mut self, stream: &mut Stream, url: &'static str, wanted: BTreeSet<String>) {
+        let asked = stream.asked.entry(url).or_default();
+        if *asked == wanted {
+            return;
+        }
+        let request = DeltaDiscoveryRequest {
+            type_url: url.to_owned(),
+            resource_names_subscribe: wanted.difference(asked).cloned().collect(),
+            resource_names_unsubscribe: asked.difference(&wanted).cloned().collect(),
+            ..Default::default()
+        };
+        self.store.retain(url, &wanted);
+        stream.asked.insert(url, wanted);
+        stream.send(request);
+    }
+
+    fn publish(&mut self) {
+        let published = self.store.publish(Instant::now());
+        self.look_again = published.look_again;
+        let Some(snapshot) = published.snapshot else { return };
+        let version = snapshot.version;
+        self.snapshot.store(Arc::new(snapshot));
+        self.changed.send_replace(version);
+        if self.store.is_complete() {
+            self.status.configured(Origin::ControlPlane);
+            if self.settings.state_dir.is_some() {
+                self.write_at.get_or_insert(Instant::now() + self.settings.write_after);
+            }
+        }
+    }
+
+    /// Writes the accepted resources to disk, on a thread that may wait for it.
+    fn write(&mut self) {
+        self.write_at = None;
+        let Some(directory) = &self.settings.state_dir else { return };
+        let path = last_good::path(directory);
+        let responses = self.store.responses();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = last_good::write(&path, &responses) {
+                tracing::warn!(path = %path.display(), %error, "the last good configuration could not be written");
+            }
+        });
+    }
+
+    fn load_last_good(&mut self) {
+        let Some(directory) = &self.settings.state_dir else { return };
+        let path = last_good::path(directory);
+        if !path.exists() {
+            return;
+        }
+        let responses = match last_good::read(&path) {
+            Ok(responses) => responses,
+            Err(error) => {
+                tracing::warn!(%error, "the last good configuration is ignored");
+                return;
+            }
+        };
+        // Nothing more comes from the disk: what dangles does so for good, or until the control plane says otherwise.
+        let mut store = Store::new(Duration::ZERO);
+        for response in &responses {
+            if let Err(refused) = store.apply(response, None) {
+                tracing::warn!(%refused, "a resource of the last good configuration is ignored");
+            }
+        }
+        let Some(snapshot) = store.publish(Instant::now()).snapshot else { return };
+        store.set_warming(self.settings.warming);
+        self.status.set_versions(&store);
+        self.status.configured(Origin::LastGood);
+        self.changed.send_replace(snapshot.version);
+        self.snapshot.store(Arc::new(snapshot));
+        self.store = store;
+    }
+}
+
+impl Stream {
+    /// Sends; should the stream be gone, its end is seen where answers are read.
+    fn send(&self, request: DeltaDiscoveryRequest) {
+        let _ = self.requests.send(request);
+    }
+}
+
+fn describe(status: &tonic::Status) -> String {
+    format!("{:?}: {}", status.code(), status.message())
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,63 @@
+//! Who asks: the node that a control plane chooses the configuration by.
+
+use std::collections::BTreeMap;
+
+use weft_model::node::ProxyId;
+use weft_proto::xds::core;
+use weft_proto::xds::protobuf::{ListValue, Struct, Value, value::Kind};
+
+/// One proxy, as it names itself. Keys of the metadata are Istio's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Unique.
+    pub id: ProxyId,
+    /// The service it belongs to, such as `reviews.default`.
+    pub cluster: String,
+    /// Of the workload.
+    pub labels: BTreeMap<String, String>,
+    /// Of the workload.
+    pub service_account: String,
+    /// Ports that the workload listens on.
+    pub ports: Vec<u16>,
+    /// `REDIRECT`, `TPROXY` or `NONE` (explicit mode).
+    pub interception_mode: String,
+}
+
+impl Node {
+    /// As it travels.
+    #[must_use]
+    pub fn to_proto(&self) -> core::Node {
+        let labels = self.labels.iter().map(|(key, value)| (key.clone(), text(value))).collect();
+        let ports = self.ports.iter().map(|port| value(Kind::NumberValue(f64::from(*port)))).collect();
+        let version = env!("CARGO_PKG_VERSION");
+        let metadata = [
+            ("LABELS", value(Kind::StructValue(Struct { fields: labels }))),
+            ("NAME", text(&self.id.workload)),
+            ("NAMESPACE", text(&self.id.namespace)),
+            ("SERVICE_ACCOUNT", text(&self.service_account)),
+            ("APP_PORTS", value(Kind::ListValue(ListValue { values: ports }))),
+            ("INTERCEPTION_MODE", text(&self.interception_mode)),
+            ("WEFT_VERSION", text(version)),
+        ];
+        core::Node {
+            id: self.id.to_string(),
+            cluster: self.cluster.clone(),
+            metadata: Some(Struct {
+                fields: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            }),
+            user_agent_name: "weft-proxy".to_owned(),
+            user_agent_version_type: Some(core::node::UserAgentVersionType::UserAgentVersion(
+                version.to_owned(),
+            )),
+            ..Default::default()
+        }
+    }
+}
+
+fn value(kind: Kind) -> Value {
+    Value { kind: Some(kind) }
+}
+
+fn text(text: &str) -> Value {
+    value(Kind::StringValue(text.to_owned()))
+}

@@ -1,0 +1,189 @@
+//! The process around the workers: what runs beside the request path, how it starts, and how it ends.
+//!
+//! Whatever may block or belongs to no worker (discovery, certificates, the admin endpoint, DNS) runs on the main
+//! thread's own runtime, so that it can never hold up a request.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::signal::unix::{SignalKind, signal};
+use weft_model::clock::Clock;
+
+use crate::discovery::{self, Discovery, DiscoverySettings, LastGoodError, Node};
+use crate::drain::Drain;
+use crate::identity::{
+    CertificateError, ControlPlane, Identity, IdentityError, IdentitySettings, TokenSource, TrustBundle,
+    TrustBundleError, WorkloadCertificate, channel, renew,
+};
+use crate::listener::statistics::ListenerStatistics;
+use crate::settings::{Mode, Settings, Source};
+use crate::telemetry::Recorder;
+use crate::tls::ServerAcceptor;
+use crate::upstream::UpstreamSettings;
+use crate::worker::{Limits, Shared, WorkerHandle};
+
+/// Why the process cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No threads, no runtime, no signals.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+    /// Of the control plane's part.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Of the file of resources.
+    #[error("cannot read the resources: {0}")]
+    Resources(#[from] LastGoodError),
+    /// Of the directory with an identity.
+    #[error("cannot use the identity in {directory}: {reason}")]
+    IdentityDirectory {
+        /// Which.
+        directory: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Serves until SIGTERM or SIGINT, and then until what is under way is done.
+///
+/// # Errors
+/// Why it could not start; once started it does not fail.
+pub fn run(settings: Settings) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let drain = Arc::new(Drain::default());
+    let workers = runtime.block_on(start_and_wait(&settings, &drain))?;
+    for worker in workers {
+        worker.join();
+    }
+    Ok(())
+}
+
+async fn start_and_wait(settings: &Settings, drain: &Arc<Drain>) -> Result<Vec<WorkerHandle>, StartError> {
+    // First of all, so that no signal is missed.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (discovery, identity) = match &settings.source {
+        Source::File { resources, identity_dir } => {
+            let identity = identity_dir.as_deref().map(identity_of_directory).transpose()?;
+            (Discovery::from_file(resources)?, identity)
+        }
+        Source::ControlPlane { .. } => {
+            let (discovery, identity) = control_plane(settings)?;
+            (discovery, Some(identity))
+        }
+    };
+    let shared = Arc::new(shared(settings, drain, discovery, identity));
+    let workers: Result<Vec<_>, _> =
+        (0..settings.concurrency).map(|number| WorkerHandle::start(shared.clone(), number)).collect();
+    let workers = workers?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!(open = shared.open.count(), "draining for at most {:?}", settings.drain_time);
+    let cut = tokio::select! {
+        cut = drain.run(settings.drain_time) => cut,
+        _ = terminate.recv() => shared.open.count(),
+        _ = interrupt.recv() => shared.open.count(),
+    };
+    drain.end();
+    if cut > 0 {
+        tracing::warn!("{cut} connections were still open and are cut");
+    }
+    Ok(workers)
+}
+
+/// Begins to ask for a certificate, and with it for the configuration.
+fn control_plane(settings: &Settings) -> Result<(Discovery, Identity), StartError> {
+    let Source::ControlPlane { address, trust_bundle, join_token, identity: own, state_dir } =
+        &settings.source
+    else {
+        return Err(io::Error::other("there is no control plane").into());
+    };
+    let control_plane = ControlPlane {
+        address: address.clone(),
+        server_name: ControlPlane::SERVER_NAME.to_owned(),
+        mark: settings.mark,
+    };
+    let identity_settings = IdentitySettings {
+        identity: own.clone(),
+        workload: Some(settings.node.workload.clone()),
+        control_plane: control_plane.clone(),
+        state_dir: state_dir.clone(),
+        trust_bundle: trust_bundle.clone(),
+        token: join_token.clone().map_or(TokenSource::None, TokenSource::File),
+        lifetime: None,
+    };
+    let clock = Clock::system();
+    let identity = Identity::open(&identity_settings, &clock)?;
+    tokio::spawn(renew(identity.clone(), identity_settings, clock));
+    let discovery_settings =
+        DiscoverySettings::new(node(settings, &own.service_account), Some(state_dir.clone()));
+    let (discovery, client) = discovery::start(discovery_settings)?;
+    let of_client = identity.clone();
+    tokio::spawn(async move {
+        of_client.ready().await;
+        match channel(&control_plane, &of_client) {
+            Ok(channel) => client.run(channel).await,
+            Err(error) => tracing::error!("no configuration can be asked for: {error}"),
+        }
+    });
+    Ok((discovery, identity))
+}
+
+fn node(settings: &Settings, service_account: &str) -> Node {
+    Node {
+        id: settings.node.clone(),
+        cluster: format!("{}.{}", settings.workload.service, settings.workload.namespace),
+        labels: settings.labels.clone(),
+        service_account: service_account.to_owned(),
+        ports: settings.app_ports.clone(),
+        interception_mode: match settings.mode {
+            Mode::Intercept => "REDIRECT",
+            Mode::Explicit { .. } => "NONE",
+        }
+        .to_owned(),
+    }
+}
+
+fn shared(settings: &Settings, drain: &Drain, discovery: Discovery, identity: Option<Identity>) -> Shared {
+    Shared {
+        discovery,
+        acceptor: identity.clone().map(ServerAcceptor::new),
+        identity: identity.clone(),
+        drain: drain.signal(),
+        open: drain.open_connections(),
+        limits: Limits::new(settings.drain_time),
+        sampling: None,
+        statistics: ListenerStatistics::default(),
+        upstream: UpstreamSettings {
+            mark: settings.mark,
+            workers: u32::try_from(settings.concurrency).unwrap_or(u32::MAX),
+            identity,
+            workload: Some(settings.workload.clone()),
+            source: None,
+        },
+        recorder: Box::new(Recorder::default),
+    }
+}
+
+/// For runs without a control plane: files as Istio names them.
+fn identity_of_directory(directory: &Path) -> Result<Identity, StartError> {
+    let failed =
+        |reason: String| StartError::IdentityDirectory { directory: directory.display().to_string(), reason };
+    let read =
+        |name: &str| std::fs::read(directory.join(name)).map_err(|error| failed(format!("{name}: {error}")));
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read("cert-chain.pem")?)
+        .collect::<Result<_, _>>()
+        .map_err(|error| failed(format!("cert-chain.pem: {error}")))?;
+    let key = PrivateKeyDer::from_pem_slice(&read("key.pem")?)
+        .map_err(|error| failed(format!("key.pem: {error}")))?;
+    let bundle = TrustBundle::from_pem(&read("root-cert.pem")?)
+        .map_err(|error: TrustBundleError| failed(format!("root-cert.pem: {error}")))?;
+    let certificate = WorkloadCertificate::new(chain, key, bundle)
+        .map_err(|error: CertificateError| failed(error.to_string()))?;
+    Ok(Identity::fixed(certificate))
+}

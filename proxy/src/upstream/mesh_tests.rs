@@ -1,0 +1,287 @@
+//! Requests to other sidecars, over mutual TLS; and whole hops through our own HTTP/1 server.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use weft_model::cluster::{Cluster, Discovery, UpstreamHttp, UpstreamTls, UpstreamTransport};
+use weft_model::endpoint::{Endpoint, WorkloadInfo};
+
+use super::peer::{self, X_WEFT_PEER};
+use super::test_support::*;
+use super::{UpstreamSettings, Upstreams};
+use crate::body::{Body, BodyError, BodyErrorKind};
+use crate::error::{ErrorSource, Progress, ResponseFlag};
+use crate::http1::{ServerSettings, serve};
+use crate::identity::Identity;
+use crate::io::Io;
+use crate::tls::ServerAcceptor;
+use crate::tls::testing::{RATINGS, REVIEWS, TestAuthority};
+
+/// A sidecar of `reviews` that answers with what `answer` says, and the headers it got.
+async fn sidecar(
+    identity: Identity,
+    answer: impl Fn(usize) -> Response<Body> + 'static,
+) -> (SocketAddr, Rc<RefCell<Vec<HeaderMap>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let seen: Rc<RefCell<Vec<HeaderMap>>> = Rc::default();
+    let (got, answer) = (seen.clone(), Rc::new(answer));
+    let acceptor = Rc::new(ServerAcceptor::new(identity));
+    tokio::task::spawn_local(async move {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            let (got, answer, acceptor) = (got.clone(), answer.clone(), acceptor.clone());
+            tokio::task::spawn_local(async move {
+                let Ok(accepted) = acceptor.accept(stream).await else { return };
+                let handler = |request: http::Request<Body>| {
+                    let response = answer(got.borrow().len());
+                    got.borrow_mut().push(request.headers().clone());
+                    async move { response }
+                };
+                let _ = serve(
+                    Io::from(accepted.stream),
+                    &ServerSettings::default(),
+                    std::future::pending(),
+                    handler,
+                )
+                .await;
+            });
+        }
+    });
+    (address, seen)
+}
+
+fn caller(authority: &TestAuthority, address: SocketAddr, expected: &str) -> Rc<Upstreams> {
+    let mut cluster = cluster(UpstreamHttp::Http1, &[]);
+    if let Discovery::Static(set) = &mut cluster.discovery {
+        let endpoint = Endpoint { mutual_tls: true, ..(*endpoint(address)).clone() };
+        set.localities[0].endpoints = vec![Arc::new(endpoint)];
+    }
+    let tls = UpstreamTls { identities: Arc::from([Arc::from(expected)]), sni: "".into() };
+    let upstreams = Upstreams::new(UpstreamSettings {
+        identity: Some(authority.identity(RATINGS)),
+        workload: Some(WorkloadInfo { name: "ratings-v1".into(), ..WorkloadInfo::default() }),
+        ..UpstreamSettings::default()
+    });
+    upstreams.update(&snapshot(vec![Cluster { transport: UpstreamTransport::ByEndpoint(tls), ..cluster }]));
+    upstreams
+}
+
+#[test]
+fn over_mutual_tls_the_peer_is_known_and_told_once_who_calls() {
+    worker(async {
+        let authority = TestAuthority::new("root");
+        let (address, seen) = sidecar(authority.identity(REVIEWS), |_| Response::new(Body::from("ok"))).await;
+        let upstreams = caller(&authority, address, REVIEWS);
+        for _ in 0..3 {
+            let mut request = request("GET", Body::Empty);
+            request.headers_mut().insert(X_WEFT_PEER, http::HeaderValue::from_static("forged;;;;"));
+            let exchange = send(&upstreams, &mut request, None).await.expect("an answer");
+            assert_eq!(exchange.record.identity.as_ref().map(ToString::to_string).as_deref(), Some(REVIEWS));
+            content(exchange).await;
+        }
+        let told: Vec<_> =
+            seen.borrow().iter().map(|headers| headers.get(X_WEFT_PEER).and_then(peer::decode)).collect();
+        assert_eq!(told[0].as_ref().map(|workload| &*workload.name), Some("ratings-v1"));
+        assert_eq!(&told[1..], [None, None]);
+    });
+}
+
+#[test]
+fn another_identity_than_expected_gets_no_request() {
+    worker(async {
+        let authority = TestAuthority::new("root");
+        let (address, seen) = sidecar(authority.identity(RATINGS), |_| Response::new(Body::from("ok"))).await;
+        let upstreams = caller(&authority, address, REVIEWS);
+        let failure = send(&upstreams, &mut request("GET", Body::Empty), None).await.expect_err("refused");
+        assert_eq!(failure.error.flag, ResponseFlag::UpstreamConnectionFailure);
+        assert!(failure.error.message.contains(REVIEWS), "{}", failure.error.message);
+        assert!(seen.borrow().is_empty());
+    });
+}
+
+#[test]
+fn expected_identities_that_cannot_be_read_refuse_everybody() {
+    worker(async {
+        let authority = TestAuthority::new("root");
+        let (address, seen) = sidecar(authority.identity(REVIEWS), |_| Response::new(Body::from("ok"))).await;
+        let upstreams = caller(&authority, address, "reviews");
+        send(&upstreams, &mut request("GET", Body::Empty), None).await.expect_err("refused");
+        assert!(seen.borrow().is_empty());
+    });
+}
+
+#[test]
+fn a_post_that_another_sidecar_says_reached_nobody_is_tried_again() {
+    worker(async {
+        let authority = TestAuthority::new("root");
+        let (address, seen) = sidecar(authority.identity(REVIEWS), |n| {
+            let response = Response::builder();
+            if n == 0 {
+                let response = response.status(503).header(peer::X_WEFT_UNPROCESSED, "1");
+                return response.body(Body::Empty).expect("valid");
+            }
+            response.body(Body::Empty).expect("valid")
+        })
+        .await;
+        let upstreams = caller(&authority, address, REVIEWS);
+        let policy = forward(Some(retry(&["gateway-error"])));
+        let exchange =
+            send(&upstreams, &mut request("POST", Body::from("x")), Some(&policy)).await.expect("an answer");
+        assert_eq!(exchange.response.status(), StatusCode::OK);
+        assert_eq!(seen.borrow().len(), 2);
+    });
+}
+
+/// A server of ours that sends all it gets upstream.
+async fn hop(upstreams: Rc<Upstreams>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    tokio::task::spawn_local(async move {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            let upstreams = upstreams.clone();
+            tokio::task::spawn_local(async move {
+                let handler = |mut request: http::Request<Body>| {
+                    let upstreams = upstreams.clone();
+                    async move {
+                        match send(&upstreams, &mut request, None).await {
+                            Ok(exchange) => exchange.response,
+                            Err(failure) => {
+                                let mut response = Response::new(Body::from(failure.error.message));
+                                *response.status_mut() = failure.error.status;
+                                response
+                            }
+                        }
+                    }
+                };
+                let _ = serve(Io::from(stream), &ServerSettings::default(), std::future::pending(), handler)
+                    .await;
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn an_upgraded_connection_is_copied_both_ways_until_both_ends_are_done() {
+    worker(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let backend = listener.local_addr().expect("bound");
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.expect("accepted");
+            let mut head = vec![0; 1024];
+            let n = stream.read(&mut head).await.expect("read");
+            let head = String::from_utf8_lossy(&head[..n]).to_ascii_lowercase();
+            assert!(head.contains("upgrade: websocket") && head.contains("connection: upgrade"), "{head}");
+            let answer =
+                b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhi";
+            stream.write_all(answer).await.expect("written");
+            let (mut read, mut write) = stream.split();
+            tokio::io::copy(&mut read, &mut write).await.expect("echoed");
+        });
+        let upstreams = upstreams(cluster(UpstreamHttp::SameAsDownstream, &[backend]));
+        let front = hop(upstreams.clone()).await;
+        let mut client = TcpStream::connect(front).await.expect("connected");
+        let ask = b"GET /chat HTTP/1.1\r\nhost: chat\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+        client.write_all(ask).await.expect("written");
+        let mut got = Vec::new();
+        while !got.ends_with(b"\r\n\r\nhi") {
+            assert_ne!(
+                client.read_buf(&mut got).await.expect("read"),
+                0,
+                "{}",
+                String::from_utf8_lossy(&got)
+            );
+        }
+        assert!(got.starts_with(b"HTTP/1.1 101 "));
+        client.write_all(b"echo").await.expect("written");
+        client.shutdown().await.expect("half closed");
+        let mut echoed = String::new();
+        client.read_to_string(&mut echoed).await.expect("read to the end");
+        assert_eq!(echoed, "echo");
+        while upstreams.stats()[0].requests > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn an_early_answer_is_passed_on_while_the_request_is_still_coming() {
+    worker(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let backend = listener.local_addr().expect("bound");
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.expect("accepted");
+            let mut head = vec![0; 1024];
+            let _ = stream.read(&mut head).await.expect("read");
+            let answer = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig";
+            stream.write_all(answer).await.expect("written");
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest).await;
+        });
+        let upstreams = upstreams(cluster(UpstreamHttp::Http1, &[backend]));
+        let never = http_body_util::StreamBody::new(futures_util::StreamExt::chain(
+            tokio_stream::iter([Ok(http_body::Frame::data(Bytes::from_static(b"begin")))]),
+            tokio_stream::pending(),
+        ));
+        let mut request = request("POST", Body::boxed(never));
+        let exchange = send(&upstreams, &mut request, None).await.expect("an answer");
+        assert_eq!(exchange.response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        let mut body = exchange.response.into_body();
+        let frame = body.frame().await.expect("a frame").expect("no error");
+        assert_eq!(frame.into_data().expect("data"), "big");
+    });
+}
+
+#[test]
+fn a_client_that_breaks_off_its_request_is_not_the_upstreams_fault() {
+    worker(async {
+        for (version, http) in
+            [(http::Version::HTTP_11, UpstreamHttp::Http1), (http::Version::HTTP_2, UpstreamHttp::Http2)]
+        {
+            let server = serve_http(version, |_, _| status(200)).await;
+            let upstreams = upstreams(cluster(http, &[server.address]));
+            let gone = BodyError::new(ErrorSource::Downstream, BodyErrorKind::Closed);
+            let frames = [Ok(http_body::Frame::data(Bytes::from_static(b"begin"))), Err(gone)];
+            let body = Body::boxed(http_body_util::StreamBody::new(tokio_stream::iter(frames)));
+            let policy = forward(Some(retry(&["5xx", "reset"])));
+            let failure =
+                send(&upstreams, &mut request("PUT", body), Some(&policy)).await.expect_err("broken off");
+            assert_eq!(failure.error.fault, ErrorSource::Downstream);
+            assert_eq!(failure.error.flag, ResponseFlag::DownstreamConnectionTermination);
+            assert_eq!(failure.error.progress, Progress::MaybeProcessed);
+        }
+    });
+}
+
+#[test]
+fn a_response_body_that_stalls_is_ended_by_the_idle_timeout() {
+    worker(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let backend = listener.local_addr().expect("bound");
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.expect("accepted");
+            let mut head = vec![0; 1024];
+            let _ = stream.read(&mut head).await.expect("read");
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await.expect("written");
+            let _ = stream.read(&mut head).await;
+        });
+        let upstreams = upstreams(cluster(UpstreamHttp::Http1, &[backend]));
+        let mut bounded = forward(None);
+        bounded.idle_timeout = Some(Duration::from_millis(50));
+        let exchange =
+            send(&upstreams, &mut request("GET", Body::Empty), Some(&bounded)).await.expect("an answer");
+        let end = exchange.end.clone();
+        assert!(exchange.response.into_body().collect().await.is_err());
+        assert_eq!((end.flag(), end.bytes()), (Some(ResponseFlag::StreamIdleTimeout), 4));
+    });
+}
