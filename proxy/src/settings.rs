@@ -1,1 +1,388 @@
 //! Command line and environment, checked once; every mistake reported.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use weft_model::endpoint::WorkloadInfo;
+use weft_model::identity::{TrustDomain, WorkloadIdentity};
+use weft_model::node::ProxyId;
+
+use crate::interception::command::InterceptArgs;
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;
+
+/// Weft's sidecar: intercepts a workload's traffic and governs it.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "weft-proxy", version)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Serve a workload until SIGTERM.
+    Run(Box<RunArgs>),
+    /// Set, show or remove the rules that bring traffic to the proxy.
+    Intercept(Box<InterceptArgs>),
+}
+
+/// Arguments of `weft-proxy run`. Texts: they are checked together, so that all mistakes are told at once.
+#[derive(Args, Clone, Default, Debug)]
+pub struct RunArgs {
+    /// Who this is: `sidecar~IP~WORKLOAD.NAMESPACE~DOMAIN`.
+    #[arg(long)]
+    pub node: Option<String>,
+    /// The control plane, `HOST:PORT`.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub discovery_address: Option<String>,
+    /// PEM file with the roots that vouch for the control plane.
+    #[arg(long, value_name = "FILE")]
+    pub trust_bundle: Option<PathBuf>,
+    /// File with the token for the first certificate.
+    #[arg(long, value_name = "FILE")]
+    pub join_token_file: Option<PathBuf>,
+    /// Trust domain of the mesh.
+    #[arg(long, default_value = TrustDomain::DEFAULT)]
+    pub trust_domain: String,
+    /// Where key, certificate and the last good configuration are kept.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// `intercept`: the packet filter brings the traffic here; `explicit`: the workload uses local ports.
+    #[arg(long, default_value = "intercept")]
+    pub mode: String,
+    /// Admin endpoint.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15000")]
+    pub admin_address: String,
+    /// Admin endpoint as a Unix socket, for those who cannot reach the address.
+    #[arg(long, value_name = "PATH")]
+    pub admin_socket: Option<PathBuf>,
+    /// Mark of this proxy's own sockets, that interception lets pass; by default 0x539 when intercepting, else none.
+    #[arg(long)]
+    pub mark: Option<String>,
+    /// The workload's resolver.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15053")]
+    pub dns_address: String,
+    /// Who is asked for names that are not of the mesh.
+    #[arg(long, value_name = "IP")]
+    pub upstream_resolver: Vec<String>,
+    /// Explicit mode: forward proxy for the workload.
+    #[arg(long, value_name = "IP:PORT")]
+    pub explicit_outbound: Option<String>,
+    /// Explicit mode: where calls to a port of the workload arrive.
+    #[arg(long, value_name = "PORT=IP:PORT")]
+    pub explicit_inbound: Vec<String>,
+    /// Where one line for each request goes; `-`: standard output.
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+    /// A port that the workload listens on.
+    #[arg(long, value_name = "PORT")]
+    pub app_port: Vec<String>,
+    /// What the workload is: `workload`, `service`, `version`, `namespace`, `service_account`; others become labels.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub metadata: Vec<String>,
+    /// Worker threads; by default one a core.
+    #[arg(long)]
+    pub concurrency: Option<String>,
+    /// How long what is under way may take after SIGTERM.
+    #[arg(long, default_value = "5s")]
+    pub drain_time: String,
+    /// Serve this configuration, without a control plane: a file in the format of `last-good`.
+    #[arg(long, value_name = "FILE")]
+    pub resources: Option<PathBuf>,
+    /// With `--resources`: PEM files `cert-chain.pem`, `key.pem` and `root-cert.pem` in it are this proxy's identity.
+    #[arg(long, value_name = "DIR", requires = "resources")]
+    pub identity_dir: Option<PathBuf>,
+}
+
+/// What `weft-proxy run` was told, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who this is.
+    pub node: ProxyId,
+    /// Where the configuration comes from.
+    pub source: Source,
+    /// How traffic gets here.
+    pub mode: Mode,
+    /// Admin endpoint.
+    pub admin_address: SocketAddr,
+    /// Admin endpoint as a Unix socket.
+    pub admin_socket: Option<PathBuf>,
+    /// Mark of own sockets.
+    pub mark: Option<u32>,
+    /// The workload's resolver; none in explicit mode.
+    pub dns_address: Option<SocketAddr>,
+    /// Who is asked for names that are not of the mesh.
+    pub upstream_resolvers: Vec<SocketAddr>,
+    /// Where access logs go; none: nowhere.
+    pub access_log: Option<PathBuf>,
+    /// Ports that the workload listens on.
+    pub app_ports: Vec<u16>,
+    /// Who the workload is, for telemetry.
+    pub workload: WorkloadInfo,
+    /// Labels of the workload.
+    pub labels: BTreeMap<String, String>,
+    /// Threads.
+    pub concurrency: usize,
+    /// Bound on draining.
+    pub drain_time: Duration,
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A control plane, which this proxy trusts by its root and is known to by its identity.
+    ControlPlane {
+        /// `HOST:PORT`.
+        address: String,
+        /// PEM file.
+        trust_bundle: PathBuf,
+        /// Holds the token for the first certificate.
+        join_token: Option<PathBuf>,
+        /// Who this workload is to be.
+        identity: WorkloadIdentity,
+        /// Key, certificate, last good configuration.
+        state_dir: PathBuf,
+    },
+    /// A file, and a directory with the identity.
+    File {
+        /// In the format of `last-good`.
+        resources: PathBuf,
+        /// With `cert-chain.pem`, `key.pem` and `root-cert.pem`.
+        identity_dir: Option<PathBuf>,
+    },
+}
+
+/// How traffic gets to the proxy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Redirected.
+    Intercept,
+    /// Sent here on purpose.
+    Explicit {
+        /// Forward proxy for the workload.
+        outbound: Option<SocketAddr>,
+        /// By port of the workload.
+        inbound: BTreeMap<u16, SocketAddr>,
+    },
+}
+
+/// Everything that is wrong with the arguments.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mistakes(pub Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+#[derive(Default)]
+struct Checker(Vec<String>);
+
+impl Checker {
+    fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, argument: &str, text: &str) -> Option<T> {
+        text.parse().map_err(|error| self.0.push(format!("{argument} {text}: {error}"))).ok()
+    }
+
+    fn given<T>(&mut self, argument: &str, why: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() {
+            self.0.push(format!("{argument} is missing: {why}"));
+        }
+        value
+    }
+
+    fn pair<'a>(&mut self, argument: &str, text: &'a str, form: &str) -> Option<(&'a str, &'a str)> {
+        let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+        if pair.is_none() {
+            self.0.push(format!("{argument} {text}: write it as {form}"));
+        }
+        pair
+    }
+}
+
+impl RunArgs {
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn check(self) -> Result<Settings, Mistakes> {
+        let mut check = Checker::default();
+        let metadata = self.metadata(&mut check);
+        let node = self.checked_node(&mut check);
+        let source = self.source(&mut check, node.as_ref(), &metadata);
+        let mode = self.mode(&mut check);
+        let mark = self.mark(&mut check, mode.as_ref());
+        let admin_address = check.parsed("--admin-address", &self.admin_address);
+        let dns: Option<SocketAddr> = check.parsed("--dns-address", &self.dns_address);
+        let resolvers: Vec<IpAddr> =
+            self.upstream_resolver.iter().filter_map(|ip| check.parsed("--upstream-resolver", ip)).collect();
+        let app_ports = self.app_port.iter().filter_map(|port| check.parsed("--app-port", port)).collect();
+        let concurrency = match &self.concurrency {
+            Some(text) => match check.parsed::<std::num::NonZeroUsize>("--concurrency", text) {
+                Some(number) => number.get(),
+                None => 1,
+            },
+            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        };
+        let drain_time = humantime::parse_duration(&self.drain_time)
+            .map_err(|error| check.0.push(format!("--drain-time {}: {error}; such as 5s", self.drain_time)));
+        match (node, source, mode, mark, admin_address, dns, drain_time) {
+            (
+                Some(node),
+                Some(source),
+                Some(mode),
+                Ok(mark),
+                Some(admin_address),
+                Some(dns),
+                Ok(drain_time),
+            ) if check.0.is_empty() => Ok(Settings {
+                workload: workload(&node, &metadata),
+                labels: labels(metadata),
+                dns_address: (mode == Mode::Intercept && matches!(source, Source::ControlPlane { .. }))
+                    .then_some(dns),
+                node,
+                source,
+                mode,
+                admin_address,
+                admin_socket: self.admin_socket,
+                mark,
+                upstream_resolvers: resolvers.into_iter().map(|ip| SocketAddr::new(ip, 53)).collect(),
+                access_log: self.access_log,
+                app_ports,
+                concurrency,
+                drain_time,
+            }),
+            _ => Err(Mistakes(check.0)),
+        }
+    }
+
+    fn checked_node(&self, check: &mut Checker) -> Option<ProxyId> {
+        // Without a control plane nobody asks who this is.
+        let alone =
+            self.resources.as_ref().map(|_| "sidecar~127.0.0.1~alone.default~default.svc.cluster.local");
+        let node = check.given("--node", "who is this proxy?", self.node.as_deref().or(alone))?;
+        check.parsed("--node", node)
+    }
+
+    fn metadata(&self, check: &mut Checker) -> BTreeMap<String, String> {
+        let pairs = self.metadata.iter().filter_map(|text| check.pair("--metadata", text, "KEY=VALUE"));
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
+    fn source(
+        &self,
+        check: &mut Checker,
+        node: Option<&ProxyId>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Option<Source> {
+        if let Some(resources) = &self.resources {
+            return Some(Source::File {
+                resources: resources.clone(),
+                identity_dir: self.identity_dir.clone(),
+            });
+        }
+        let address =
+            check.given("--discovery-address", "where is the control plane?", self.discovery_address.clone());
+        if let Some(address) = &address
+            && address
+                .rsplit_once(':')
+                .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+        {
+            check.0.push(format!("--discovery-address {address}: write it as HOST:PORT"));
+        }
+        let bundle = "without it there is no telling the control plane from an impostor";
+        let trust_bundle = check.given("--trust-bundle", bundle, self.trust_bundle.clone());
+        let state_dir =
+            check.given("--state-dir", "where may key and configuration be kept?", self.state_dir.clone());
+        let domain: Option<TrustDomain> = check.parsed("--trust-domain", &self.trust_domain);
+        let account = metadata.get("service_account").map_or("default", String::as_str);
+        let identity = WorkloadIdentity::new(domain?, &node?.namespace, account)
+            .map_err(|error| check.0.push(format!("--node, --metadata service_account={account}: {error}")));
+        Some(Source::ControlPlane {
+            address: address?,
+            trust_bundle: trust_bundle?,
+            join_token: self.join_token_file.clone(),
+            identity: identity.ok()?,
+            state_dir: state_dir?,
+        })
+    }
+
+    fn mode(&self, check: &mut Checker) -> Option<Mode> {
+        let outbound =
+            self.explicit_outbound.as_ref().and_then(|text| check.parsed("--explicit-outbound", text));
+        let mut inbound = BTreeMap::new();
+        for text in &self.explicit_inbound {
+            let argument = "--explicit-inbound";
+            if let Some((port, address)) = check.pair(argument, text, "PORT=IP:PORT")
+                && let (Some(port), Some(address)) =
+                    (check.parsed(argument, port), check.parsed(argument, address))
+            {
+                inbound.insert(port, address);
+            }
+        }
+        match self.mode.as_str() {
+            "explicit" => Some(Mode::Explicit { outbound, inbound }),
+            "intercept" => {
+                if self.explicit_outbound.is_some() || !self.explicit_inbound.is_empty() {
+                    let text = "--explicit-outbound and --explicit-inbound are for --mode explicit";
+                    check.0.push(text.to_owned());
+                }
+                Some(Mode::Intercept)
+            }
+            other => {
+                check.0.push(format!("--mode {other}: there are `intercept` and `explicit`"));
+                None
+            }
+        }
+    }
+
+    fn mark(&self, check: &mut Checker, mode: Option<&Mode>) -> Result<Option<u32>, ()> {
+        let Some(text) = &self.mark else {
+            let alone = self.resources.is_some();
+            return Ok(
+                (mode == Some(&Mode::Intercept) && !alone).then_some(crate::interception::setting::MARK)
+            );
+        };
+        let number = match text.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16),
+            None => text.parse(),
+        };
+        number
+            .map(|mark| (mark != 0).then_some(mark))
+            .map_err(|error| check.0.push(format!("--mark {text}: {error}; such as 0x539, or 0 for none")))
+    }
+}
+
+fn workload(node: &ProxyId, metadata: &BTreeMap<String, String>) -> WorkloadInfo {
+    let text = |key: &str| metadata.get(key).map(String::as_str);
+    WorkloadInfo {
+        name: text("workload").unwrap_or(&node.workload).into(),
+        namespace: node.namespace.as_str().into(),
+        service: text("service").unwrap_or(&node.workload).into(),
+        version: text("version").unwrap_or("latest").into(),
+        cluster: text("cluster").unwrap_or_default().into(),
+    }
+}
+
+/// Labels as Kubernetes users know them: `app` and `version`, and whatever else was said.
+fn labels(metadata: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let known = ["workload", "namespace", "service_account", "cluster"];
+    let renamed = |key: String| if key == "service" { "app".to_owned() } else { key };
+    metadata
+        .into_iter()
+        .filter(|(key, _)| !known.contains(&key.as_str()))
+        .map(|(key, value)| (renamed(key), value))
+        .collect()
+}

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use weft_model::identity::WorkloadIdentity;
 use weft_model::snapshot::Snapshot;
 
+use crate::discovery::Discovery;
 use crate::drain::{DrainSignal, OpenConnections};
 use crate::filters::trace_context::Sampling;
 use crate::http1::ServerSettings;
@@ -26,8 +27,8 @@ use crate::upstream::{ClusterStats, UpstreamSettings, Upstreams};
 
 /// What all workers share; none of it is locked on a request's way.
 pub struct Shared {
-    /// The configuration, newest value.
-    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// The configuration.
+    pub discovery: Discovery,
     /// The workload's certificate; none: this proxy speaks no mutual TLS.
     pub identity: Option<Identity>,
     /// Terminates mutual TLS.
@@ -123,7 +124,7 @@ impl Worker {
 
 /// Asked of a worker from another thread.
 enum Question {
-    UpstreamStats(oneshot::Sender<Vec<ClusterStats>>),
+    UpstreamStats(std::sync::mpsc::Sender<Vec<ClusterStats>>),
 }
 
 /// A running worker.
@@ -161,11 +162,10 @@ impl WorkerHandle {
         self.bound.clone()
     }
 
-    /// What its pools look like; none when it has ended.
-    pub async fn upstream_stats(&self) -> Option<Vec<ClusterStats>> {
-        let (answer, answered) = oneshot::channel();
-        self.questions.send(Question::UpstreamStats(answer)).ok()?;
-        answered.await.ok()
+    /// For asking it from elsewhere, while it is joined or not.
+    #[must_use]
+    pub fn inquiry(&self) -> Inquiry {
+        Inquiry(self.questions.clone())
     }
 
     /// Waits for its end. Blocks.
@@ -176,13 +176,35 @@ impl WorkerHandle {
     }
 }
 
+/// Asks a worker what it is doing, from any thread.
+#[derive(Clone)]
+pub struct Inquiry(mpsc::UnboundedSender<Question>);
+
+impl fmt::Debug for Inquiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inquiry")
+    }
+}
+
+impl Inquiry {
+    /// What its pools look like; none when it has ended, or does not answer within a second. Blocks so long: workers
+    /// answer between two requests.
+    #[must_use]
+    pub fn upstream_stats(&self) -> Option<Vec<ClusterStats>> {
+        let (answer, answered) = std::sync::mpsc::channel();
+        self.0.send(Question::UpstreamStats(answer)).ok()?;
+        answered.recv_timeout(Duration::from_secs(1)).ok()
+    }
+}
+
 async fn run(
     shared: Arc<Shared>,
     bound: watch::Sender<Vec<SocketAddr>>,
     mut asked: mpsc::UnboundedReceiver<Question>,
 ) {
-    let mut snapshots = shared.snapshots.clone();
-    let first = snapshots.borrow_and_update().clone();
+    let mut changes = shared.discovery.changed.clone();
+    changes.mark_unchanged();
+    let first = shared.discovery.snapshot.load_full();
     let worker = Rc::new(Worker {
         upstreams: Upstreams::new(shared.upstream.clone()),
         recorder: (shared.recorder)(),
@@ -196,10 +218,10 @@ async fn run(
     let mut may_change = true;
     loop {
         tokio::select! {
-            changed = snapshots.changed(), if may_change => {
+            changed = changes.changed(), if may_change => {
                 // When nobody is left who could change it, it stays.
                 may_change = changed.is_ok();
-                let snapshot = snapshots.borrow_and_update().clone();
+                let snapshot = worker.shared.discovery.snapshot.load_full();
                 apply(&worker, &mut acceptors, snapshot);
             }
             Some(question) = asked.recv() => match question {

@@ -52,6 +52,15 @@ use crate::endpoint::EndpointSet;
 use crate::listener::Listener;
 use crate::route::RouteTable;
 
+#[cfg(test)]
+mod strategies;
+#[cfg(test)]
+mod round_trip_tests;
+#[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
+mod istio_tests;
+
 /// A resource of any type.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Resource {

@@ -27,6 +27,7 @@ use weft_model::policy::HeaderMutations;
 use weft_model::route::{Forward, Route, RouteAction, RouteMatch, RouteTable, VirtualHost};
 use weft_model::snapshot::Snapshot;
 
+use crate::discovery;
 use crate::drain::Drain;
 use crate::identity::Identity;
 use crate::listener::statistics::ListenerStatistics;
@@ -45,7 +46,8 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 /// A proxy with one worker.
 pub(crate) struct Proxy {
-    snapshots: watch::Sender<Arc<Snapshot>>,
+    discovery: discovery::Discovery,
+    changed: watch::Sender<u64>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) shared: Arc<Shared>,
     worker: Option<WorkerHandle>,
@@ -61,10 +63,11 @@ impl Proxy {
         identity: Option<Identity>,
         workload: Option<WorkloadInfo>,
     ) -> Self {
-        let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
+        let (changed, receiver) = watch::channel(0);
+        let discovery = discovery::Discovery { changed: receiver, ..discovery::Discovery::fixed(snapshot) };
         let drain = Arc::new(Drain::default());
         let shared = Arc::new(Shared {
-            snapshots: receiver,
+            discovery: discovery.clone(),
             acceptor: identity.clone().map(ServerAcceptor::new),
             identity: identity.clone(),
             drain: drain.signal(),
@@ -76,7 +79,7 @@ impl Proxy {
             recorder: Box::new(Recorder::default),
         });
         let worker = WorkerHandle::start(shared.clone(), 0).unwrap();
-        Self { snapshots, drain, shared, worker: Some(worker) }
+        Self { discovery, changed, drain, shared, worker: Some(worker) }
     }
 
     /// The address of the listener at an IP address.
@@ -89,12 +92,13 @@ impl Proxy {
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Snapshot)) {
-        self.snapshots.send_modify(|snapshot| {
-            let snapshot = Arc::make_mut(snapshot);
-            change(snapshot);
-            snapshot.version += 1;
-            snapshot.index();
-        });
+        let mut snapshot = self.discovery.snapshot.load().as_ref().clone();
+        change(&mut snapshot);
+        snapshot.version += 1;
+        snapshot.index();
+        let version = snapshot.version;
+        self.discovery.snapshot.store(Arc::new(snapshot));
+        self.changed.send_replace(version);
     }
 }
 

@@ -1,0 +1,420 @@
+//! Arbitrary resources, as far as they round-trip.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use proptest::collection::{hash_map, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+
+use super::Names;
+use crate::cluster::*;
+use crate::endpoint::*;
+use crate::listener::*;
+use crate::matcher::*;
+use crate::policy::*;
+use crate::provenance::{ObjectRef, Provenance};
+use crate::route::*;
+
+fn name() -> impl Strategy<Value = Arc<str>> {
+    "[a-z][a-z0-9|._-]{0,20}".prop_map(Into::into)
+}
+
+fn path() -> impl Strategy<Value = Arc<str>> {
+    r"(/[a-zA-Z0-9.\\+(_-]{1,6}){1,3}".prop_map(Into::into)
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (0_u64..100_000, 1_u32..1_000).prop_map(|(s, ms)| Duration::new(s, ms * 1_000_000))
+}
+
+fn address() -> impl Strategy<Value = SocketAddr> {
+    (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+}
+
+fn fraction() -> impl Strategy<Value = Fraction> {
+    (0_u32..=1_000_000).prop_map(Fraction::from_millionths)
+}
+
+fn provenance() -> impl Strategy<Value = Vec<Provenance>> {
+    let one = ("[a-z.]{1,9}/v1|v1", name(), name(), any::<u64>(), "[a-z.\\[\\]0-9]{0,12}").prop_map(
+        |(version, namespace, name, generation, field)| Provenance {
+            object: ObjectRef::new(&version, "HTTPRoute", &namespace, &name),
+            generation,
+            field: field.into(),
+        },
+    );
+    vec(one, 0..3)
+}
+
+fn header() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
+    ("x-[a-z]{1,8}", prop_oneof!["[ -~]{0,12}".prop_map(String::into_bytes), Just(vec![b'a', 0xfe])])
+        .prop_map(|(name, value)| {
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(&value).unwrap())
+        })
+}
+
+fn mutations() -> impl Strategy<Value = HeaderMutations> {
+    (vec(header(), 0..2), vec(header(), 0..2), vec(header(), 0..2)).prop_map(|(remove, set, add)| {
+        HeaderMutations { remove: remove.into_iter().map(|(name, _)| name).collect(), set, add }
+    })
+}
+
+fn regex() -> impl Strategy<Value = FullRegex> {
+    prop_oneof![Just("a.*b"), Just("[0-9]+"), Just("/v[12]/.*")]
+        .prop_map(|text| FullRegex::new(text).unwrap())
+}
+
+fn string() -> impl Strategy<Value = StringMatch> {
+    let text = || "[ -~]{1,8}".prop_map(Arc::<str>::from);
+    let pattern = prop_oneof![
+        text().prop_map(StringPattern::Exact),
+        text().prop_map(StringPattern::Prefix),
+        text().prop_map(StringPattern::Suffix),
+        text().prop_map(StringPattern::Contains),
+        regex().prop_map(StringPattern::Regex),
+    ];
+    (pattern, any::<bool>()).prop_map(|(pattern, ignore_case)| StringMatch { pattern, ignore_case })
+}
+
+fn value() -> impl Strategy<Value = ValueMatch> {
+    prop_oneof![Just(ValueMatch::Present), string().prop_map(ValueMatch::Value)]
+}
+
+fn matches() -> impl Strategy<Value = RouteMatch> {
+    let path_match = prop_oneof![
+        (path(), any::<bool>()).prop_map(|(prefix, ignore_case)| PathMatch::Prefix { prefix, ignore_case }),
+        path().prop_map(PathMatch::SeparatedPrefix),
+        (path(), any::<bool>()).prop_map(|(path, ignore_case)| PathMatch::Exact { path, ignore_case }),
+        regex().prop_map(PathMatch::Regex),
+    ];
+    let key = prop_oneof![
+        header().prop_map(|(name, _)| HeaderKey::Header(name)),
+        Just(HeaderKey::Pseudo(PseudoHeader::Method)),
+        Just(HeaderKey::Pseudo(PseudoHeader::Authority)),
+    ];
+    let header =
+        (key, value(), any::<bool>(), any::<bool>()).prop_map(|(name, value, invert, absent_as_empty)| {
+            HeaderMatch { name, value, invert, absent_as_empty }
+        });
+    let query = (name(), value()).prop_map(|(name, value)| QueryMatch { name, value });
+    (path_match, vec(header, 0..3), vec(query, 0..2)).prop_map(|(path, headers, query)| RouteMatch {
+        path,
+        headers,
+        query,
+    })
+}
+
+fn retry() -> impl Strategy<Value = RetryPolicy> {
+    let conditions = vec(
+        prop_oneof![
+            Just(RetryConditions::CONNECT_FAILURE),
+            Just(RetryConditions::GRPC_UNAVAILABLE),
+            Just(RetryConditions::STATUS_CODES),
+        ],
+        0..3,
+    );
+    let codes = vec(400_u16..600, 0..3);
+    (0_u32..9, conditions, codes, of(duration()), duration(), duration(), any::<bool>(), any::<bool>())
+        .prop_map(
+            |(
+                retries,
+                conditions,
+                codes,
+                per_try_timeout,
+                base,
+                more,
+                idempotent_only,
+                avoid_tried_endpoints,
+            )| {
+                RetryPolicy {
+                    retries,
+                    conditions: conditions.into_iter().fold(RetryConditions::default(), RetryConditions::and),
+                    status_codes: codes.into(),
+                    per_try_timeout,
+                    backoff_base: base,
+                    backoff_max: base + more,
+                    idempotent_only,
+                    avoid_tried_endpoints,
+                }
+            },
+        )
+}
+
+fn weighted() -> impl Strategy<Value = WeightedCluster> {
+    (name(), 1_u32..100, mutations(), mutations()).prop_map(
+        |(cluster, weight, request_headers, response_headers)| WeightedCluster {
+            cluster,
+            weight,
+            request_headers,
+            response_headers,
+        },
+    )
+}
+
+fn rewrite() -> impl Strategy<Value = PathRewrite> {
+    prop_oneof![
+        Just(PathRewrite::Prefix("/".into())),
+        path().prop_map(PathRewrite::Prefix),
+        path().prop_map(PathRewrite::Full),
+    ]
+}
+
+fn action() -> impl Strategy<Value = RouteAction> {
+    let clusters =
+        prop_oneof![name().prop_map(|name| vec![WeightedCluster::new(&name, 1)]), vec(weighted(), 1..4),];
+    let mirror = (name(), fraction()).prop_map(|(cluster, fraction)| Mirror { cluster, fraction });
+    let forward = (
+        clusters,
+        of(duration()),
+        of(duration()),
+        of(retry()),
+        of(rewrite()),
+        of(Just(HeaderValue::from_static("other"))),
+        vec(mirror, 0..2),
+    )
+        .prop_map(|(clusters, timeout, idle_timeout, retry, path_rewrite, host_rewrite, mirrors)| Forward {
+            clusters,
+            timeout,
+            idle_timeout,
+            retry,
+            path_rewrite,
+            host_rewrite,
+            mirrors,
+        });
+    let status = prop_oneof![Just(301), Just(302), Just(303), Just(307), Just(308)];
+    let redirect = (status, of(Just("https".into())), of(name()), of(1_u16..), of(rewrite()))
+        .prop_map(|(status, scheme, host, port, path)| Redirect { status, scheme, host, port, path });
+    let respond =
+        (200_u16..600, "[ -~]{0,30}").prop_map(|(status, body)| DirectResponse { status, body: body.into() });
+    prop_oneof![
+        3 => forward.prop_map(RouteAction::Forward),
+        1 => redirect.prop_map(RouteAction::Redirect),
+        1 => respond.prop_map(RouteAction::Respond),
+    ]
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    let abort = prop_oneof![(200_u16..600).prop_map(Abort::Http), (0_u32..17).prop_map(Abort::Grpc)];
+    (of((duration(), fraction())), of((abort, fraction()))).prop_map(|(delay, abort)| Fault { delay, abort })
+}
+
+fn route() -> impl Strategy<Value = Route> {
+    (name(), matches(), action(), mutations(), mutations(), of(fault()), provenance()).prop_map(
+        |(name, matches, action, request_headers, response_headers, fault, provenance)| Route {
+            name,
+            matches,
+            action,
+            request_headers,
+            response_headers,
+            fault,
+            provenance,
+        },
+    )
+}
+
+pub(super) fn routes() -> impl Strategy<Value = RouteTable> {
+    let domain = prop_oneof![name(), Just("*".into()), name().prop_map(|name| format!("*.{name}").into())];
+    let host = (name(), vec(domain, 1..3), vec(route(), 0..3))
+        .prop_map(|(name, domains, routes)| VirtualHost { name, domains, routes });
+    (name(), vec(host, 0..3)).prop_map(|(name, hosts)| RouteTable::new(&name, hosts))
+}
+
+fn chain() -> impl Strategy<Value = FilterChain> {
+    let prefix = any::<IpAddr>().prop_flat_map(|address| {
+        (0..=if address.is_ipv4() { 32_u8 } else { 128 }).prop_map(move |length| IpPrefix { address, length })
+    });
+    let transport = of(prop_oneof![Just(Transport::Raw), Just(Transport::Tls)]);
+    let matches = (of(any::<u16>()), vec(prefix, 0..3), transport, vec(name(), 0..3), vec(name(), 0..3))
+        .prop_map(
+            |(destination_port, destination_prefixes, transport, application_protocols, server_names)| {
+                FilterChainMatch {
+                    destination_port,
+                    destination_prefixes,
+                    transport,
+                    application_protocols,
+                    server_names,
+                }
+            },
+        );
+    let tls = (any::<bool>(), vec(name(), 0..3)).prop_map(|(require_client_certificate, protocols)| {
+        DownstreamTls { require_client_certificate, application_protocols: protocols }
+    });
+    let source = prop_oneof![
+        3 => name().prop_map(RouteSource::Named),
+        1 => routes().prop_map(|table| RouteSource::Inline(table.into())),
+    ];
+    let codec = prop_oneof![Just(Codec::Auto), Just(Codec::Http1), Just(Codec::Http2)];
+    let http = (name(), codec, source, any::<bool>(), of(duration()), vec(name(), 0..2), any::<bool>())
+        .prop_map(
+            |(
+                stat_prefix,
+                codec,
+                routes,
+                forward_client_certificate,
+                stream_idle_timeout,
+                upgrades,
+                forward_proxy,
+            )| {
+                NetworkFilter::Http(HttpConnection {
+                    stat_prefix,
+                    codec,
+                    routes,
+                    forward_client_certificate,
+                    stream_idle_timeout,
+                    upgrades,
+                    forward_proxy,
+                })
+            },
+        );
+    let clusters =
+        vec((name(), 1_u32..9).prop_map(|(name, weight)| WeightedCluster::new(&name, weight)), 1..3);
+    let tcp = (name(), clusters, of(duration())).prop_map(|(stat_prefix, clusters, idle_timeout)| {
+        NetworkFilter::Tcp(TcpProxy { stat_prefix, clusters, idle_timeout })
+    });
+    (name(), matches, of(tls), prop_oneof![http, tcp]).prop_map(|(name, matches, tls, filter)| FilterChain {
+        name,
+        matches,
+        tls,
+        filter,
+    })
+}
+
+pub(super) fn listener() -> impl Strategy<Value = Listener> {
+    let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
+    let inspection = (any::<bool>(), any::<bool>(), prop_oneof![Just(Duration::ZERO), duration()])
+        .prop_map(|(tls, http, timeout)| Inspection { tls, http, timeout });
+    (
+        name(),
+        vec(address(), 1..4),
+        any::<(bool, bool)>(),
+        direction,
+        inspection,
+        vec(chain(), 0..3),
+        of(chain()),
+        provenance(),
+    )
+        .prop_map(
+            |(
+                name,
+                addresses,
+                (bind, use_original_dst),
+                direction,
+                inspection,
+                chains,
+                default,
+                provenance,
+            )| {
+                Listener {
+                    name,
+                    addresses,
+                    bind,
+                    use_original_dst,
+                    direction,
+                    inspection,
+                    filter_chains: chains,
+                    default_filter_chain: default,
+                    provenance,
+                }
+            },
+        )
+}
+
+pub(super) fn endpoints() -> impl Strategy<Value = EndpointSet> {
+    let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
+    let workload =
+        (name(), name(), name(), name(), name()).prop_map(|(name, namespace, service, version, cluster)| {
+            WorkloadInfo { name, namespace, service, version, cluster }
+        });
+    let workload = prop_oneof![Just(WorkloadInfo::default()), workload];
+    let endpoint = (address(), health, 0_u32..9, any::<bool>(), workload).prop_map(
+        |(address, health, weight, mutual_tls, workload)| {
+            Arc::new(Endpoint { address, health, weight, mutual_tls, workload })
+        },
+    );
+    let place = prop_oneof![
+        Just(Locality::default()),
+        (name(), name(), name()).prop_map(|(region, zone, sub_zone)| Locality { region, zone, sub_zone }),
+    ];
+    let group = (place, 0_u32..4, 0_u32..9, vec(endpoint, 0..4)).prop_map(
+        |(locality, priority, weight, endpoints)| LocalityEndpoints { locality, priority, weight, endpoints },
+    );
+    (name(), vec(group, 0..3)).prop_map(|(cluster, localities)| EndpointSet { cluster, localities })
+}
+
+pub(super) fn cluster() -> impl Strategy<Value = Cluster> {
+    let discovery = prop_oneof![
+        name().prop_map(Discovery::Endpoints),
+        endpoints().prop_map(Discovery::Static),
+        vec((name(), 1_u16..), 0..3).prop_map(Discovery::Dns),
+        Just(Discovery::OriginalDst),
+    ];
+    let policy = prop_oneof![
+        Just(LoadBalancing::RoundRobin),
+        Just(LoadBalancing::Random),
+        Just(LoadBalancing::LeastRequest),
+    ];
+    let http = prop_oneof![
+        Just(UpstreamHttp::SameAsDownstream),
+        Just(UpstreamHttp::Http1),
+        Just(UpstreamHttp::Http2),
+    ];
+    let tls = (vec(name(), 0..3), name()).prop_map(|(names, sni)| UpstreamTls {
+        identities: names.into_iter().map(|name| format!("spiffe://td/ns/{name}/sa/a").into()).collect(),
+        sni,
+    });
+    let transport = (0..3, tls).prop_map(|(kind, tls)| match kind {
+        0 => UpstreamTransport::Plain,
+        1 => UpstreamTransport::ByEndpoint(tls),
+        _ => UpstreamTransport::MutualTls(tls),
+    });
+    let limits =
+        any::<(u32, u32, u32, u32)>().prop_map(|(connections, pending, requests, retries)| CircuitBreakers {
+            max_connections: connections,
+            max_pending_requests: pending,
+            max_requests: requests,
+            max_retries: retries,
+        });
+    let outlier = (0_u32..9, 0_u32..9, duration(), duration(), 0_u32..=100, 0_u32..=100).prop_map(
+        |(consecutive_5xx, consecutive_gateway_errors, interval, base_ejection_time, most, least)| {
+            OutlierDetection {
+                consecutive_5xx,
+                consecutive_gateway_errors,
+                interval,
+                base_ejection_time,
+                max_ejection_percent: most,
+                min_health_percent: least,
+            }
+        },
+    );
+    let service =
+        (name(), name(), name()).prop_map(|(host, name, namespace)| ServiceInfo { host, name, namespace });
+    (
+        (name(), discovery, policy, duration(), http, transport),
+        (limits, of(outlier), of(1_u32..9), duration(), of(service), provenance()),
+    )
+        .prop_map(|((name, discovery, policy, connect_timeout, http, transport), rest)| {
+            let (limits, outlier_detection, requests, idle_timeout, service, provenance) = rest;
+            let original = discovery == Discovery::OriginalDst;
+            Cluster {
+                name,
+                discovery,
+                load_balancing: if original { LoadBalancing::RoundRobin } else { policy },
+                connect_timeout,
+                http,
+                transport,
+                limits,
+                outlier_detection,
+                max_requests_per_connection: requests,
+                idle_timeout,
+                service,
+                provenance,
+            }
+        })
+}
+
+pub(super) fn names() -> impl Strategy<Value = Names> {
+    hash_map("[a-z]{1,5}\\.[a-z]{1,5}".prop_map(Into::into), vec(any::<IpAddr>(), 0..3), 0..9)
+}

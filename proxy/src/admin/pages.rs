@@ -1,0 +1,199 @@
+//! From a method and a path to a page.
+
+use std::fmt::Write;
+use std::time::SystemTime;
+
+use http::{Method, StatusCode, Uri};
+use serde_json::{Value, json};
+
+use super::{AdminState, dump};
+
+/// Where a request came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Door {
+    /// The administration address or socket: everything.
+    Admin,
+    /// Readiness only.
+    Readiness,
+    /// Metrics only.
+    Metrics,
+}
+
+/// What is answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Media type.
+    pub content_type: &'static str,
+    /// Everything of it.
+    pub body: String,
+}
+
+const TEXT: &str = "text/plain; charset=UTF-8";
+const JSON: &str = "application/json";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const HELP: &str = "admin commands are:
+  /: this page
+  /certs: certificates, without their keys
+  /clusters: endpoints of clusters, and how they do
+  /config_dump: the configuration that is served, with versions and origin
+  /drain_listeners (POST): begin to drain
+  /healthz/ready, /ready: whether traffic is taken
+  /listeners: listeners and their addresses
+  /logging (POST): show the log level; ?level=LEVEL sets it
+  /quitquitquit (POST): end the process
+  /server_info: version, state and stream of the proxy
+  /stats, /stats/prometheus: metrics
+";
+
+/// The page for a request.
+#[must_use]
+pub fn page(state: &AdminState, door: Door, method: &Method, uri: &Uri) -> Page {
+    let path = uri.path().trim_end_matches('/');
+    let allowed = match door {
+        Door::Admin => true,
+        Door::Readiness => matches!(path, "/ready" | "/healthz/ready"),
+        Door::Metrics => matches!(path, "/stats/prometheus" | "/metrics"),
+    };
+    if !allowed {
+        return text(StatusCode::NOT_FOUND, "not here\n");
+    }
+    let changes = matches!(path, "/drain_listeners" | "/quitquitquit" | "/logging");
+    let fits = if changes { method == Method::POST } else { [Method::GET, Method::HEAD].contains(method) };
+    if !fits {
+        let needed = if changes { "POST" } else { "GET" };
+        return text(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} takes {needed}, not {method}\n"));
+    }
+    match path {
+        "" | "/help" => text(StatusCode::OK, HELP),
+        "/ready" | "/healthz/ready" => ready(state),
+        "/config_dump" => json_page(&dump::config(state)),
+        "/listeners" => listeners(state, uri),
+        "/clusters" => clusters(state),
+        "/certs" => json_page(&(state.certificates)()),
+        "/server_info" => json_page(&server_info(state)),
+        "/stats" => text(StatusCode::OK, &metrics(state)),
+        "/stats/prometheus" | "/metrics" => {
+            Page { status: StatusCode::OK, content_type: PROMETHEUS, body: metrics(state) }
+        }
+        "/logging" => logging(state, uri),
+        "/drain_listeners" => {
+            (state.drain)();
+            text(StatusCode::OK, "OK\n")
+        }
+        "/quitquitquit" => {
+            (state.quit)();
+            text(StatusCode::OK, "OK\n")
+        }
+        _ => text(StatusCode::NOT_FOUND, &format!("invalid path {path}. {HELP}")),
+    }
+}
+
+fn text(status: StatusCode, body: &str) -> Page {
+    Page { status, content_type: TEXT, body: body.to_owned() }
+}
+
+fn json_page(value: &Value) -> Page {
+    Page { status: StatusCode::OK, content_type: JSON, body: format!("{value:#}\n") }
+}
+
+fn ready(state: &AdminState) -> Page {
+    match state.unready_reason() {
+        None => text(StatusCode::OK, "LIVE\n"),
+        Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("NOT READY: {reason}\n")),
+    }
+}
+
+/// `NAME::ADDRESS`, one a line, as Envoy; or `?format=json`.
+fn listeners(state: &AdminState, uri: &Uri) -> Page {
+    let snapshot = state.discovery.snapshot.load();
+    if parameter(uri, "format") == Some("json") {
+        let all = snapshot.listeners.values().map(|listener| {
+            json!({ "name": listener.name, "local_addresses": listener.addresses, "bound": listener.bind })
+        });
+        return json_page(&json!({ "listener_statuses": all.collect::<Vec<_>>() }));
+    }
+    let mut body = String::new();
+    for listener in snapshot.listeners.values() {
+        for address in &listener.addresses {
+            // Writing to a String cannot fail.
+            let _ = writeln!(body, "{}::{address}", listener.name);
+        }
+    }
+    text(StatusCode::OK, &body)
+}
+
+/// What is configured, and what is known at run time.
+fn clusters(state: &AdminState) -> Page {
+    let snapshot = state.discovery.snapshot.load();
+    json_page(&json!({ "cluster_statuses": dump::clusters(&snapshot), "runtime": (state.clusters)() }))
+}
+
+fn logging(state: &AdminState, uri: &Uri) -> Page {
+    match (state.log_level)(parameter(uri, "level")) {
+        Ok(level) => text(StatusCode::OK, &format!("active loggers:\n  {level}\n")),
+        Err(error) => text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
+    }
+}
+
+fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// The metrics of others, and the configuration's age.
+fn metrics(state: &AdminState) -> String {
+    let mut body = (state.metrics)();
+    // OpenMetrics texts end so; what follows must come before.
+    let end = body.ends_with("# EOF\n");
+    if end {
+        body.truncate(body.len() - "# EOF\n".len());
+    }
+    let stream = state.discovery.status.stream();
+    let gauge = |body: &mut String, name: &str, help: &str, value: f64| {
+        let _ = writeln!(body, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    };
+    if let Some(age) = state.discovery.status.age_seconds() {
+        gauge(&mut body, "weft_config_age_seconds", "Time since the control plane was last heard.", age);
+    }
+    let connected = f64::from(u8::from(stream.connected));
+    gauge(
+        &mut body,
+        "weft_control_plane_connected",
+        "Whether a stream to the control plane is open.",
+        connected,
+    );
+    let refused = stream.refusals.len() as f64;
+    gauge(&mut body, "weft_config_refused_resources", "Resources refused and not corrected since.", refused);
+    let version = *state.discovery.changed.borrow() as f64;
+    gauge(&mut body, "weft_config_version", "Grows with every change of the configuration.", version);
+    if end {
+        body.push_str("# EOF\n");
+    }
+    body
+}
+
+fn server_info(state: &AdminState) -> Value {
+    let reason = state.unready_reason();
+    let stream = state.discovery.status.stream();
+    let uptime = SystemTime::now().duration_since(state.started).unwrap_or_default();
+    let time = |at: SystemTime| jiff::Timestamp::try_from(at).map(|at| at.to_string()).unwrap_or_default();
+    json!({
+        "version": format!("weft-proxy/{}", env!("CARGO_PKG_VERSION")),
+        "state": if reason.is_none() { "LIVE" } else { "PRE_INITIALIZING" },
+        "reason": reason,
+        "uptime_current_epoch": format!("{}s", uptime.as_secs()),
+        "node": { "id": state.node },
+        "discovery": {
+            "connected": stream.connected,
+            "trouble": stream.trouble,
+            "last_contact": stream.last_contact.map(time),
+            "origin": stream.origin.map(|origin| format!("{origin:?}")),
+            "refusals": stream.refusals,
+            "acks": stream.acks,
+            "nacks": stream.nacks,
+        },
+    })
+}

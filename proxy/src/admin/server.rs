@@ -1,0 +1,148 @@
+//! The doors: sockets on which pages are asked for.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+
+use super::{AdminState, Door, page};
+
+/// Where the doors are; none: closed.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct AdminAddresses {
+    /// Everything; loopback, Istio's is `127.0.0.1:15000`.
+    pub admin: Option<SocketAddr>,
+    /// Everything, for the owner of the file only.
+    pub socket: Option<PathBuf>,
+    /// Readiness; Istio's port is 15021.
+    pub readiness: Option<SocketAddr>,
+    /// Prometheus; Istio's port is 15090.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Doors whose sockets are bound.
+#[derive(Debug)]
+pub struct Admin {
+    state: AdminState,
+    tcp: Vec<(Door, TcpListener)>,
+    unix: Option<UnixListener>,
+}
+
+/// A request's head must be there within this.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Admin {
+    /// Opens the doors.
+    ///
+    /// # Errors
+    /// When an address is taken or may not be taken, naming it.
+    pub async fn bind(state: AdminState, addresses: &AdminAddresses) -> io::Result<Self> {
+        let doors = [
+            (Door::Admin, addresses.admin),
+            (Door::Readiness, addresses.readiness),
+            (Door::Metrics, addresses.metrics),
+        ];
+        let mut tcp = Vec::new();
+        for (door, address) in doors {
+            let Some(address) = address else { continue };
+            let listener = TcpListener::bind(address).await;
+            let named =
+                |error: io::Error| io::Error::new(error.kind(), format!("{address} ({door:?}): {error}"));
+            tcp.push((door, listener.map_err(named)?));
+        }
+        let unix = addresses.socket.as_deref().map(bind_unix).transpose()?;
+        Ok(Self { state, tcp, unix })
+    }
+
+    /// Where a door was opened.
+    #[must_use]
+    pub fn address(&self, door: Door) -> Option<SocketAddr> {
+        let (_, listener) = self.tcp.iter().find(|(one, _)| *one == door)?;
+        listener.local_addr().ok()
+    }
+
+    /// Answers, for ever.
+    pub async fn run(self) {
+        let mut doors = JoinSet::new();
+        for (door, listener) in self.tcp {
+            let state = self.state.clone();
+            doors.spawn(async move {
+                let mut connections = JoinSet::new();
+                loop {
+                    match listener.accept().await {
+                        Ok((stream, _)) => drop(connections.spawn(serve(stream, state.clone(), door))),
+                        Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    }
+                    while connections.try_join_next().is_some() {}
+                }
+            });
+        }
+        if let Some(listener) = self.unix {
+            let state = self.state.clone();
+            doors.spawn(async move {
+                let mut connections = JoinSet::new();
+                loop {
+                    match listener.accept().await {
+                        Ok((stream, _)) => drop(connections.spawn(serve(stream, state.clone(), Door::Admin))),
+                        Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    }
+                    while connections.try_join_next().is_some() {}
+                }
+            });
+        }
+        while doors.join_next().await.is_some() {}
+    }
+}
+
+/// A socket that a former process left behind is replaced; one that answers is not.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+        fs::remove_file(path).map_err(named)?;
+    }
+    let listener = UnixListener::bind(path).map_err(named)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(named)?;
+    Ok(listener)
+}
+
+async fn serve<S>(stream: S, state: AdminState, door: Door)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = respond(&state, door, &request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    // A client that went away is no matter.
+    let _ = connection.await;
+}
+
+fn respond(state: &AdminState, door: Door, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let page = page(state, door, request.method(), request.uri());
+    let mut response = Response::new(Full::new(Bytes::from(page.body)));
+    *response.status_mut() = page.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}

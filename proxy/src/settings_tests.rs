@@ -1,0 +1,74 @@
+use clap::Parser;
+
+use super::*;
+
+fn check(arguments: &str) -> Result<Settings, Mistakes> {
+    let words = ["weft-proxy", "run"].into_iter().chain(arguments.split_whitespace());
+    match CommandLine::try_parse_from(words).unwrap().command {
+        Command::Run(arguments) => arguments.check(),
+        Command::Intercept(_) => panic!("it is `run`"),
+    }
+}
+
+const ENOUGH: &str = "--node sidecar~10.0.0.7~reviews-1.shop~shop.svc.cluster.local --discovery-address cp:15012 \
+    --trust-bundle root.pem --join-token-file token --state-dir state";
+
+#[test]
+fn what_weft_run_says_is_understood() {
+    let more = "--metadata service=reviews --metadata version=v2 --metadata service_account=reviews --metadata team=books \
+        --app-port 9080 --upstream-resolver 10.0.0.2 --access-log - --concurrency 2 --drain-time 7s";
+    let settings = check(&format!("{ENOUGH} {more}")).unwrap();
+    let Source::ControlPlane { identity, .. } = &settings.source else { panic!() };
+    assert_eq!(identity.to_string(), "spiffe://cluster.local/ns/shop/sa/reviews");
+    assert_eq!(settings.mode, Mode::Intercept);
+    assert_eq!(settings.mark, Some(0x539));
+    assert_eq!(settings.dns_address, Some("127.0.0.1:15053".parse().unwrap()));
+    assert_eq!(settings.upstream_resolvers, ["10.0.0.2:53".parse().unwrap()]);
+    assert_eq!((settings.concurrency, settings.drain_time), (2, Duration::from_secs(7)));
+    assert_eq!((&*settings.workload.service, &*settings.workload.version), ("reviews", "v2"));
+    let labels: Vec<_> = settings.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(labels, ["app=reviews", "team=books", "version=v2"]);
+}
+
+#[test]
+fn explicit_mode_has_local_ports_and_no_mark() {
+    let more = "--mode explicit --explicit-outbound 127.0.0.1:4000 --explicit-inbound 9080=127.0.0.1:4001";
+    let settings = check(&format!("{ENOUGH} {more}")).unwrap();
+    let Mode::Explicit { outbound, inbound } = settings.mode else { panic!() };
+    assert_eq!(outbound, Some("127.0.0.1:4000".parse().unwrap()));
+    assert_eq!(inbound[&9080], "127.0.0.1:4001".parse().unwrap());
+    assert_eq!((settings.mark, settings.dns_address), (None, None));
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let wrong = "--node reviews --discovery-address nowhere --trust-domain Über --mode both --mark x --admin-address a \
+        --app-port 70000 --metadata nothing --concurrency 0 --drain-time soon --upstream-resolver dns \
+        --explicit-inbound 9080";
+    let mistakes = check(wrong).unwrap_err();
+    for argument in [
+        "--node reviews",
+        "--discovery-address nowhere",
+        "--trust-bundle is missing",
+        "--state-dir is missing",
+        "--trust-domain",
+        "--mode both",
+        "--mark x",
+        "--admin-address a",
+        "--app-port 70000",
+        "--metadata nothing",
+        "--concurrency 0",
+        "--drain-time soon",
+        "--upstream-resolver dns",
+        "--explicit-inbound 9080",
+    ] {
+        assert!(mistakes.0.iter().any(|mistake| mistake.contains(argument)), "{argument}: {mistakes}");
+    }
+}
+
+#[test]
+fn a_file_of_resources_needs_nothing_else() {
+    let settings = check("--resources dump").unwrap();
+    assert!(matches!(settings.source, Source::File { .. }));
+    assert_eq!(settings.mark, None);
+}
