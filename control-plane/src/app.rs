@@ -136,7 +136,11 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
 }
 
 fn authority_settings(settings: &Settings) -> AuthoritySettings {
-    let own = AuthoritySettings::new(settings.state_dir.clone(), settings.trust_domain.clone());
+    let own = AuthoritySettings {
+        default_lifetime: settings.certificate_lifetime,
+        max_lifetime: settings.certificate_lifetime,
+        ..AuthoritySettings::new(settings.state_dir.clone(), settings.trust_domain.clone())
+    };
     match (&settings.root_cert, &settings.root_key) {
         (Some(certificate), Some(key)) => AuthoritySettings {
             root: RootSource::Given { certificate: certificate.clone(), key: key.clone(), roots: None },

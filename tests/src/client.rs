@@ -255,8 +255,7 @@ impl Answer {
     ) -> Result<Self, String> {
         let response = response.map_err(|error| format!("sent, but: {error}"))?;
         let (head, body) = response.into_parts();
-        let body =
-            body.collect().await.map_err(|error| format!("{}, but: {error}", head.status.as_u16()))?;
+        let body = body.collect().await.map_err(|error| format!("{}, but: {error}", head.status.as_u16()))?;
         let trailers = body.trailers().cloned().unwrap_or_default();
         Ok(Self { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes(), trailers })
     }
@@ -284,7 +283,10 @@ impl Answer {
     /// A header's value; empty when there is none.
     #[must_use]
     pub fn header(&self, name: &str) -> String {
-        self.headers.get(name).map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned())
+            .unwrap_or_default()
     }
 
     /// Fails the test when the status is another.

@@ -107,7 +107,11 @@ impl Load {
         let wanted = self.requests() + count;
         let most = tokio::time::Instant::now() + PATIENCE * 2;
         while self.requests() < wanted {
-            assert!(tokio::time::Instant::now() < most, "{} of {wanted} requests were answered", self.requests());
+            assert!(
+                tokio::time::Instant::now() < most,
+                "{} of {wanted} requests were answered",
+                self.requests()
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

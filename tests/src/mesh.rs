@@ -106,7 +106,8 @@ impl Mesh {
         let directory = tempfile::Builder::new().prefix("weft-s").tempdir_in("/tmp").expect("a directory");
         let mut programs = built();
         if let Some(user) = plan.user {
-            fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("readable by all");
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))
+                .expect("readable by all");
             // Where the programs were built an ordinary user may not be able to look.
             let copies = directory.path().join("bin");
             fs::create_dir(&copies).expect("a directory");
@@ -168,7 +169,11 @@ impl Mesh {
             None => Command::new(self.program("weft")),
             Some(user) => {
                 let mut command = Command::new("setpriv");
-                command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]);
+                command.args([
+                    format!("--reuid={user}"),
+                    format!("--regid={user}"),
+                    "--clear-groups".to_owned(),
+                ]);
                 command.arg(self.program("weft"));
                 command
             }
@@ -234,7 +239,8 @@ impl Mesh {
     /// As [`Mesh::client`], with options of `weft run`.
     pub async fn client_with(&self, name: &str, options: &[&str]) -> Client {
         let socket = self.directory.path().join("base").join(format!("{name}.dial"));
-        let (program, path) = (self.program("weft-test-app").display().to_string(), socket.display().to_string());
+        let (program, path) =
+            (self.program("weft-test-app").display().to_string(), socket.display().to_string());
         let run = ["run", "--detach", "--name", name, "--service-account", name];
         self.good(&[&run, options, &["--", &program, "dial", &path]].concat()).await;
         until("the dialer listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok()).await;
@@ -250,7 +256,8 @@ impl Mesh {
     /// A file of a workload; empty when there is none.
     #[must_use]
     pub fn workload_file(&self, name: &str, file: &str) -> String {
-        let bytes = fs::read(self.state().join(format!("workloads/{name}.default/{file}"))).unwrap_or_default();
+        let bytes =
+            fs::read(self.state().join(format!("workloads/{name}.default/{file}"))).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -266,7 +273,10 @@ impl Mesh {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
         let gone = PathBuf::from(format!("/proc/{pid}/fd"));
-        until("the control plane is gone", || fs::read_dir(&gone).is_err() || fs::read_dir(&gone).is_ok_and(|it| it.count() == 0)).await;
+        until("the control plane is gone", || {
+            fs::read_dir(&gone).is_err() || fs::read_dir(&gone).is_ok_and(|it| it.count() == 0)
+        })
+        .await;
     }
 
     /// `weft up` again, after [`Mesh::kill_control_plane`].

@@ -148,7 +148,9 @@ impl<'a> Workload<'a> {
     pub async fn address(&self, ipv6: bool) -> String {
         let record = self.record().await;
         let mut all = record["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        all.find(|it| it.contains(':') == ipv6).unwrap_or_else(|| panic!("no such address: {record}")).to_owned()
+        all.find(|it| it.contains(':') == ipv6)
+            .unwrap_or_else(|| panic!("no such address: {record}"))
+            .to_owned()
     }
 
     /// Stops it as a user does: out of the endpoints, SIGTERM, and it is gone.

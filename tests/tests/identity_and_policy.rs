@@ -1,6 +1,11 @@
 //! Who may call whom: mutual TLS without the applications' knowledge, STRICT and PERMISSIVE.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a scenario ends at what it did not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a scenario ends at what it did not expect"
+)]
 
 use weft_tests::mesh::Mesh;
 
@@ -36,14 +41,16 @@ async fn nobody_can_claim_another_identity_in_a_header() {
     let reviews = mesh.run("reviews").http().start().await;
     let (shop, outsider) = (mesh.client("shop").await, mesh.outsider("outsider").await);
     reviews.reached_by(&shop, REVIEWS).await;
-    let lie = "By=spiffe://cluster.local/ns/default/sa/reviews;URI=spiffe://cluster.local/ns/default/sa/admin";
+    let lie =
+        "By=spiffe://cluster.local/ns/default/sa/reviews;URI=spiffe://cluster.local/ns/default/sa/admin";
 
     let answer = shop.request("GET", REVIEWS).header("x-forwarded-client-cert", lie).send().await.expect(200);
     assert!(!answer.field("headers.x-forwarded-client-cert").contains("admin"), "{}", answer.text());
     assert!(answer.field("headers.x-forwarded-client-cert").contains("sa/shop"), "{}", answer.text());
 
     let url = format!("http://{}:9080/", reviews.address(false).await);
-    let answer = outsider.request("GET", &url).header("x-forwarded-client-cert", lie).send().await.expect(200);
+    let answer =
+        outsider.request("GET", &url).header("x-forwarded-client-cert", lie).send().await.expect(200);
     assert_eq!(answer.field("headers.x-forwarded-client-cert"), "", "{}", answer.text());
 }
 

@@ -1,6 +1,11 @@
 //! Retries: they hide failures, send nothing twice that must not be, and cannot become a storm.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a scenario ends at what it did not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a scenario ends at what it did not expect"
+)]
 
 use weft_tests::client::Client;
 use weft_tests::mesh::Mesh;
@@ -61,7 +66,8 @@ spec:
 async fn pain_12_a_post_that_may_have_been_processed_is_sent_once() {
     let (_mesh, shop) = stock().await;
     // The application takes the request, then the connection breaks: nobody knows whether the payment was made.
-    let broken = shop.request("POST", "http://stock:9080/pay?reset_first=1&key=broken").body("5 EUR").send().await;
+    let broken =
+        shop.request("POST", "http://stock:9080/pay?reset_first=1&key=broken").body("5 EUR").send().await;
     broken.expect(503);
     assert_eq!(seen(&shop, "broken").await, 1, "the payment was sent twice");
     let busy = shop.request("POST", "http://stock:9080/pay?status=503&key=busy").body("5 EUR").send().await;

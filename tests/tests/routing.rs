@@ -1,6 +1,11 @@
 //! Where requests go: splits, header routes, time-outs, faults; and what becomes of those that can go nowhere.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a scenario ends at what it did not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a scenario ends at what it did not expect"
+)]
 
 use std::time::Duration;
 
@@ -241,7 +246,9 @@ spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}]}
         .await;
     let told = said(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");
-    for part in ["timeuot", "did you mean", "timeout", "99999", "heavy", ":7:", ":9:", ":10:", "nothing was applied"] {
+    for part in
+        ["timeuot", "did you mean", "timeout", "99999", "heavy", ":7:", ":9:", ":10:", "nothing was applied"]
+    {
         assert!(told.contains(part), "{part} is missing: {told}");
     }
     let objects = mesh.good(&["get"]).await;

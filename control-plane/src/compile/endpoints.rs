@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use weft_model::endpoint::{Endpoint, EndpointSet, Health, Locality, LocalityEndpoints};
 
+use super::authentication::is_disabled;
 use super::clusters;
 use super::outbound::{cluster_name, has_endpoint_lane};
 use super::scope::OutboundScope;
@@ -48,7 +49,9 @@ fn set<'a>(
             address: SocketAddr::new(workload.address, number),
             health: workload.health,
             weight: workload.weight.max(1),
-            mutual_tls: workload.mutual_tls && service.internal,
+            mutual_tls: workload.mutual_tls
+                && service.internal
+                && !is_disabled(world, &workload.namespace, &workload.labels, number),
             workload: workload.info(&world.mesh),
         }));
     }

@@ -58,7 +58,9 @@ async fn connection(stream: TcpStream, answers: Arc<Answers>, mut stopping: watc
     }
     let stream = TokioIo::new(stream);
     if http2 {
-        drive!(hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service));
+        drive!(
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service)
+        );
     } else {
         let builder = hyper::server::conn::http1::Builder::new();
         drive!(builder.serve_connection(stream, service).with_upgrades());

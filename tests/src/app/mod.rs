@@ -89,9 +89,11 @@ impl Serve {
         for port in &self.http {
             tokio::spawn(http::serve(self.listen(*port).await?, answers.clone(), stopping.clone()));
         }
-        for (ports, kind) in
-            [(&self.echo, tcp::Kind::Echo), (&self.banner, tcp::Kind::Banner), (&self.hang_up, tcp::Kind::HangUp)]
-        {
+        for (ports, kind) in [
+            (&self.echo, tcp::Kind::Echo),
+            (&self.banner, tcp::Kind::Banner),
+            (&self.hang_up, tcp::Kind::HangUp),
+        ] {
             for port in ports {
                 tokio::spawn(tcp::serve(self.listen(*port).await?, kind, self.instance.clone()));
             }
