@@ -163,7 +163,8 @@ async fn a_websocket_carries_bytes_both_ways() {
     let mut stream = shop.connect("reviews:9080").await.unwrap();
     stream
         .write_all(
-            b"GET /chat HTTP/1.1\r\nHost: reviews:9080\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            b"GET /chat HTTP/1.1\r\nHost: reviews:9080\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         )
         .await
         .unwrap();
@@ -206,7 +207,9 @@ async fn pain_08_a_server_that_speaks_first_does_not_wait_when_declared_and_work
     eventually("the declared port greets", async || banner(2525).await).await;
     eventually("the undeclared port greets, after detection gave up", async || banner(4000).await).await;
     let page = mesh.workload("shop").admin("/stats").await;
-    let named = |port: &str| page.lines().any(|line| line.contains("sniff") && line.contains(port));
+    let named = |port: &str| {
+        page.lines().any(|line| line.contains("protocol_detection_timeout") && line.contains(port))
+    };
     assert!(named("4000"), "no counter names the port that waited:\n{page}");
     assert!(!named("2525"), "a declared port was sniffed:\n{page}");
 }
