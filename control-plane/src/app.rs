@@ -113,6 +113,10 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     if let Some(directory) = directory.as_ref() {
         tokio::spawn(follow_directory(directory.watch(), state.clone()));
     }
+    // Before anybody can ask how far a change is.
+    let world = state.world().load_full();
+    let served = world.workloads.iter().filter(|(_, workload)| workload.mutual_tls);
+    push.tracker().expect(served.map(|((namespace, name), _)| format!("{name}.{namespace}")));
     tokio::spawn(watch_presence(push.clone(), state.clone()));
 
     let socket = UnixListenerStream::new(bind_socket(&settings.socket)?);
@@ -136,7 +140,11 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
 }
 
 fn authority_settings(settings: &Settings) -> AuthoritySettings {
-    let own = AuthoritySettings::new(settings.state_dir.clone(), settings.trust_domain.clone());
+    let own = AuthoritySettings {
+        default_lifetime: settings.certificate_lifetime,
+        max_lifetime: settings.certificate_lifetime,
+        ..AuthoritySettings::new(settings.state_dir.clone(), settings.trust_domain.clone())
+    };
     match (&settings.root_cert, &settings.root_key) {
         (Some(certificate), Some(key)) => AuthoritySettings {
             root: RootSource::Given { certificate: certificate.clone(), key: key.clone(), roots: None },
@@ -207,6 +215,7 @@ async fn give_up_on(key: WorkloadKey, push: Arc<Push<WorldCompiler>>, state: Arc
     let came_back =
         || push.connected().iter().any(|hello| *hello.id.namespace == *key.0 && *hello.id.workload == *key.1);
     tokio::time::sleep(ABSENCE_LIMIT).await;
+    push.tracker().give_up(&format!("{}.{}", key.1, key.0));
     // A workload without a sidecar has nobody to miss.
     let has_sidecar = state.world().load().workloads.get(&key).is_some_and(|workload| workload.mutual_tls);
     if !has_sidecar || came_back() {

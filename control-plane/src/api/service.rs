@@ -245,6 +245,7 @@ impl Mesh for Api {
         let request = request.into_inner();
         let namespace = or_default(&request.namespace);
         self.state.deregister(namespace, &request.name).await.map_err(|error| internal(&error))?;
+        self.push.tracker().give_up(&format!("{}.{namespace}", request.name));
         Ok(Response::new(DeregisterWorkloadResponse {}))
     }
 

@@ -49,6 +49,8 @@ struct Stream {
     requests: mpsc::UnboundedSender<DeltaDiscoveryRequest>,
     // What was asked for by name.
     asked: HashMap<&'static str, BTreeSet<String>>,
+    // Acknowledgements of what is accepted but not served yet.
+    withheld: Vec<DeltaDiscoveryRequest>,
 }
 
 impl Client {
@@ -95,7 +97,7 @@ impl Client {
     /// One stream, until it ends.
     async fn stream(&mut self, channel: Channel) -> StreamEnd {
         let (requests, receiver) = mpsc::unbounded_channel();
-        let mut stream = Stream { requests, asked: HashMap::new() };
+        let mut stream = Stream { requests, asked: HashMap::new(), withheld: Vec::new() };
         self.open(&mut stream);
         let mut client =
             AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
@@ -130,7 +132,10 @@ impl Client {
                     }
                     Err(status) => return StreamEnd { trouble: describe(&status), answered },
                 },
-                () = sleep_until(self.look_again) => self.publish(),
+                () = sleep_until(self.look_again) => {
+                    self.publish();
+                    self.acknowledge(&mut stream);
+                }
                 () = sleep_until(self.write_at) => self.write(),
             }
         }
@@ -173,7 +178,7 @@ impl Client {
         self.subscribe(stream, type_url::ROUTE, self.store.route_names());
         self.publish();
         self.note(answer, result.as_ref().err());
-        stream.send(DeltaDiscoveryRequest {
+        stream.withheld.push(DeltaDiscoveryRequest {
             type_url: answer.type_url.clone(),
             response_nonce: answer.nonce.clone(),
             error_detail: result.err().map(|refused| RpcStatus {
@@ -183,6 +188,20 @@ impl Client {
             }),
             ..Default::default()
         });
+        self.acknowledge(stream);
+    }
+
+    /// Sends acknowledgements. Whoever waits for those of listeners and routes wants to know that they are served, so
+    /// they are withheld, within the bound of warming, while something waits for what it refers to.
+    fn acknowledge(&self, stream: &mut Stream) {
+        let warming = self.look_again.is_some();
+        let waits = |request: &DeltaDiscoveryRequest| {
+            let warms = [type_url::LISTENER, type_url::ROUTE].contains(&request.type_url.as_str());
+            warming && warms && request.error_detail.is_none()
+        };
+        for request in std::mem::take(&mut stream.withheld) {
+            if waits(&request) { stream.withheld.push(request) } else { stream.send(request) }
+        }
     }
 
     fn note(&self, answer: &DeltaDiscoveryResponse, refused: Option<&Refused>) {
