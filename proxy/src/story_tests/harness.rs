@@ -1,7 +1,6 @@
 //! A proxy of real workers, servers that do as they are told, and clients.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
