@@ -14,3 +14,4 @@ pub mod mesh;
 pub mod wait;
 pub mod workload;
 pub mod xds_client;
+pub mod xds_server;

@@ -140,6 +140,9 @@ impl Mesh for Api {
         let request = request.into_inner();
         let (objects, mut findings) = parse(&request.files, &request.namespace);
         if findings.iter().any(Finding::is_error) {
+            // The others are reviewed all the same, so that everything that is wrong is told at once.
+            let others = self.state.apply(&objects, true).await.map_err(|error| internal(&error))?;
+            findings.extend(others.findings);
             return Ok(Response::new(Self::rejected(&findings)));
         }
         let mut applied =
