@@ -30,6 +30,7 @@ pub mod istio {
 /// The xDS v3 types.
 pub mod xds {
     pub use envoy_types::pb::envoy::config::accesslog::v3 as accesslog;
+    pub use envoy_types::pb::envoy::config::bootstrap::v3 as bootstrap;
     pub use envoy_types::pb::envoy::config::cluster::v3 as cluster;
     pub use envoy_types::pb::envoy::config::core::v3 as core;
     pub use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;

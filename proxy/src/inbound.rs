@@ -29,7 +29,7 @@ async fn story(
     phases::refuse_connect(&request, downstream)?;
     phases::normalise(&mut request, downstream)?;
     client_certificate::forward(request.headers_mut(), downstream.client_certificate.as_ref());
-    phases::identify(&mut request, downstream);
+    phases::identify(context, &mut request, downstream);
     let routes = phases::routes(downstream)?;
     let route = phases::choose_route(&routes, &request, downstream.scheme)?;
     context.route = Some(route.clone());

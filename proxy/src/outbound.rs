@@ -35,7 +35,7 @@ async fn story(
     phases::refuse_connect(&request, downstream)?;
     phases::normalise(&mut request, downstream)?;
     let destination = destination(downstream, forward_proxy, &mut request);
-    phases::identify(&mut request, downstream);
+    phases::identify(context, &mut request, downstream);
     let route = match (phases::choose_route(&routes, &request, downstream.scheme), destination) {
         (Ok(route), _) => route,
         (Err(_), Destination::Address(_)) => passthrough(),

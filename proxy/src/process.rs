@@ -3,27 +3,34 @@
 //! Whatever may block or belongs to no worker (discovery, certificates, the admin endpoint, DNS) runs on the main
 //! thread's own runtime, so that it can never hold up a request.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use weft_model::clock::Clock;
 
+use crate::admin::{Admin, AdminAddresses, AdminState, SetLogLevel};
 use crate::discovery::{self, Discovery, DiscoverySettings, LastGoodError, Node};
+use crate::dns::{DnsSettings, Resolver};
 use crate::drain::Drain;
 use crate::identity::{
-    CertificateError, ControlPlane, Identity, IdentityError, IdentitySettings, TokenSource, TrustBundle,
-    TrustBundleError, WorkloadCertificate, channel, renew,
+    CertificateError, ControlPlane, Identity, IdentityError, IdentitySettings, IdentityStatus, TokenSource,
+    TrustBundle, TrustBundleError, WorkloadCertificate, channel, renew,
 };
 use crate::listener::statistics::ListenerStatistics;
 use crate::settings::{Mode, Settings, Source};
 use crate::telemetry::Recorder;
 use crate::tls::ServerAcceptor;
-use crate::upstream::UpstreamSettings;
-use crate::worker::{Limits, Shared, WorkerHandle};
+use crate::upstream::{ClusterStats, UpstreamSettings};
+use crate::worker::{Inquiry, Limits, Shared, WorkerHandle};
 
 /// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -47,21 +54,25 @@ pub enum StartError {
     },
 }
 
-/// Serves until SIGTERM or SIGINT, and then until what is under way is done.
+/// Serves until SIGTERM or SIGINT, and then until what is under way is done. `log_level` is for the admin endpoint.
 ///
 /// # Errors
 /// Why it could not start; once started it does not fail.
-pub fn run(settings: Settings) -> Result<(), StartError> {
+pub fn run(settings: &Settings, log_level: SetLogLevel) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let drain = Arc::new(Drain::default());
-    let workers = runtime.block_on(start_and_wait(&settings, &drain))?;
+    let workers = runtime.block_on(start_and_wait(settings, &drain, log_level))?;
     for worker in workers {
         worker.join();
     }
     Ok(())
 }
 
-async fn start_and_wait(settings: &Settings, drain: &Arc<Drain>) -> Result<Vec<WorkerHandle>, StartError> {
+async fn start_and_wait(
+    settings: &Settings,
+    drain: &Arc<Drain>,
+    log_level: SetLogLevel,
+) -> Result<Vec<WorkerHandle>, StartError> {
     // First of all, so that no signal is missed.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -79,9 +90,21 @@ async fn start_and_wait(settings: &Settings, drain: &Arc<Drain>) -> Result<Vec<W
     let workers: Result<Vec<_>, _> =
         (0..settings.concurrency).map(|number| WorkerHandle::start(shared.clone(), number)).collect();
     let workers = workers?;
+    let quit = Arc::new(Notify::new());
+    let inquiries = workers.iter().map(WorkerHandle::inquiry).collect();
+    let mut state = admin_state(settings, &shared, drain, inquiries, quit.clone());
+    state.log_level = log_level;
+    let admin = Admin::bind(state, &admin_addresses(settings)).await?;
+    tokio::spawn(admin.run());
+    if let Some(address) = settings.dns_address {
+        let mut dns = DnsSettings::new(address, resolvers(settings), &settings.node.domain);
+        dns.mark = settings.mark;
+        tokio::spawn(Resolver::bind(dns, shared.discovery.snapshot.clone()).await?.run());
+    }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = quit.notified() => {}
     }
     tracing::info!(open = shared.open.count(), "draining for at most {:?}", settings.drain_time);
     let cut = tokio::select! {
@@ -94,6 +117,97 @@ async fn start_and_wait(settings: &Settings, drain: &Arc<Drain>) -> Result<Vec<W
         tracing::warn!("{cut} connections were still open and are cut");
     }
     Ok(workers)
+}
+
+/// What the admin pages show and do.
+fn admin_state(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    drain: &Arc<Drain>,
+    inquiries: Vec<Inquiry>,
+    quit: Arc<Notify>,
+) -> AdminState {
+    let mut state = AdminState::new(shared.discovery.clone(), settings.node.to_string());
+    state.not_ready = {
+        let shared = shared.clone();
+        Arc::new(move || {
+            if shared.drain.is_draining() {
+                return Some("draining".to_owned());
+            }
+            let waits = shared.identity.as_ref().is_some_and(|identity| identity.current().is_none());
+            waits.then(|| "no certificate yet".to_owned())
+        })
+    };
+    state.clusters = Arc::new(move || clusters(&inquiries));
+    if let Some(identity) = shared.identity.clone() {
+        state.certificates = Arc::new(move || certificates(&identity.status()));
+    }
+    let for_drain = drain.clone();
+    state.drain = Arc::new(move || for_drain.begin());
+    state.quit = Arc::new(move || quit.notify_one());
+    state
+}
+
+/// What all workers say of their clusters, by name.
+fn clusters(inquiries: &[Inquiry]) -> Value {
+    let mut sums: BTreeMap<String, ClusterStats> = BTreeMap::new();
+    for stats in inquiries.iter().filter_map(Inquiry::upstream_stats).flatten() {
+        match sums.get_mut(&*stats.cluster) {
+            Some(sum) => {
+                // Every worker knows all endpoints; each ejects for itself.
+                sum.endpoints = sum.endpoints.max(stats.endpoints);
+                sum.ejected = sum.ejected.max(stats.ejected);
+                sum.connections += stats.connections;
+                sum.requests += stats.requests;
+                sum.retries += stats.retries;
+                sum.overflows += stats.overflows;
+            }
+            None => drop(sums.insert(stats.cluster.to_string(), stats)),
+        }
+    }
+    let shown = sums.into_values().map(|sum| {
+        json!({
+            "name": &*sum.cluster, "endpoints": sum.endpoints, "ejected": sum.ejected,
+            "connections": sum.connections, "requests": sum.requests, "retries": sum.retries,
+            "overflows": sum.overflows,
+        })
+    });
+    Value::Array(shown.collect())
+}
+
+fn certificates(status: &IdentityStatus) -> Value {
+    let time =
+        |time: Option<SystemTime>| time.map(|time| humantime::format_rfc3339_seconds(time).to_string());
+    json!({
+        "identity": status.identity, "serial": status.serial, "notBefore": time(status.not_before),
+        "notAfter": time(status.not_after), "renewAt": time(status.renew_at), "renewals": status.renewals,
+        "failures": status.failures, "lastError": status.last_error,
+    })
+}
+
+/// In a workload's own network the well-known ports are this proxy's; elsewhere they may be another's.
+fn admin_addresses(settings: &Settings) -> AdminAddresses {
+    let own_network =
+        settings.mode == Mode::Intercept && matches!(settings.source, Source::ControlPlane { .. });
+    AdminAddresses {
+        admin: Some(settings.admin_address),
+        socket: settings.admin_socket.clone(),
+        readiness: own_network.then(|| SocketAddr::from(([127, 0, 0, 1], 15021))),
+        metrics: own_network.then(|| SocketAddr::from(([0, 0, 0, 0], 15090))),
+    }
+}
+
+/// Those that were given, or those of the machine, but never this proxy itself.
+fn resolvers(settings: &Settings) -> Vec<SocketAddr> {
+    if !settings.upstream_resolvers.is_empty() {
+        return settings.upstream_resolvers.clone();
+    }
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let addresses = text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok());
+    addresses
+        .map(|ip| SocketAddr::new(ip, 53))
+        .filter(|address| Some(*address) != settings.dns_address)
+        .collect()
 }
 
 /// Begins to ask for a certificate, and with it for the configuration.

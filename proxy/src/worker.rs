@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use weft_model::identity::WorkloadIdentity;
 use weft_model::snapshot::Snapshot;
@@ -124,7 +124,7 @@ impl Worker {
 
 /// Asked of a worker from another thread.
 enum Question {
-    UpstreamStats(oneshot::Sender<Vec<ClusterStats>>),
+    UpstreamStats(std::sync::mpsc::Sender<Vec<ClusterStats>>),
 }
 
 /// A running worker.
@@ -162,11 +162,10 @@ impl WorkerHandle {
         self.bound.clone()
     }
 
-    /// What its pools look like; none when it has ended.
-    pub async fn upstream_stats(&self) -> Option<Vec<ClusterStats>> {
-        let (answer, answered) = oneshot::channel();
-        self.questions.send(Question::UpstreamStats(answer)).ok()?;
-        answered.await.ok()
+    /// For asking it from elsewhere, while it is joined or not.
+    #[must_use]
+    pub fn inquiry(&self) -> Inquiry {
+        Inquiry(self.questions.clone())
     }
 
     /// Waits for its end. Blocks.
@@ -174,6 +173,27 @@ impl WorkerHandle {
         if self.thread.join().is_err() {
             tracing::error!("a worker ended by a mistake of this proxy: please report it");
         }
+    }
+}
+
+/// Asks a worker what it is doing, from any thread.
+#[derive(Clone)]
+pub struct Inquiry(mpsc::UnboundedSender<Question>);
+
+impl fmt::Debug for Inquiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inquiry")
+    }
+}
+
+impl Inquiry {
+    /// What its pools look like; none when it has ended, or does not answer within a second. Blocks so long: workers
+    /// answer between two requests.
+    #[must_use]
+    pub fn upstream_stats(&self) -> Option<Vec<ClusterStats>> {
+        let (answer, answered) = std::sync::mpsc::channel();
+        self.0.send(Question::UpstreamStats(answer)).ok()?;
+        answered.recv_timeout(Duration::from_secs(1)).ok()
     }
 }
 

@@ -14,6 +14,7 @@ use weft_model::route::{Route, RouteTable, VirtualHost};
 use super::downstream::Downstream;
 use crate::body::Body;
 use crate::error::{ProxyError, ResponseFlag, ResponseFlags};
+use crate::filters::trace_context::Span;
 use crate::telemetry::record::{ConnectionRecord, RequestRecord, UpstreamRecord};
 use crate::upstream::{ExchangeEnd, Failure};
 
@@ -34,6 +35,10 @@ pub struct RequestContext {
     pub sent_headers: HeaderMap,
     /// The rule that decides about it.
     pub route: Option<ChosenRoute>,
+    /// Name of the cluster that was chosen for it.
+    pub cluster: Option<Arc<str>>,
+    /// Its part of a trace.
+    pub span: Option<Span>,
     /// Where it was sent.
     pub upstream: Option<UpstreamRecord>,
     /// Why the response is not simply what the upstream said.
@@ -68,6 +73,8 @@ impl RequestContext {
             grpc: is_grpc(request.headers()),
             sent_headers: HeaderMap::new(),
             route: None,
+            cluster: None,
+            span: None,
             upstream: None,
             flags: ResponseFlags::default(),
             details: "",
@@ -163,6 +170,8 @@ impl RequestContext {
             bytes_received: self.received.get(),
             bytes_sent: sent,
             duration: self.started.elapsed(),
+            cluster: self.cluster.as_deref().unwrap_or_default(),
+            span: self.span,
             route: self.route.as_ref().map_or("", |route| &route.name),
             provenance: self.route.as_ref().map_or(no_provenance, |route| &route.provenance),
             upstream: self.upstream.as_ref(),

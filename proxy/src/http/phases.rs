@@ -98,10 +98,10 @@ fn allow_upgrade(headers: &HeaderMap, downstream: &Downstream) -> Result<(), Pro
 }
 
 /// Gives the request an id, and a place in a trace.
-pub fn identify(request: &mut Request<Body>, downstream: &Downstream) {
+pub fn identify(context: &mut RequestContext, request: &mut Request<Body>, downstream: &Downstream) {
     request_id::ensure(request.headers_mut());
     if let Some(sampling) = downstream.worker.shared.sampling {
-        trace_context::continue_trace(request.headers_mut(), sampling);
+        context.span = Some(trace_context::continue_trace(request.headers_mut(), sampling));
     }
     if !request.headers().contains_key(X_FORWARDED_PROTO) {
         request.headers_mut().insert(X_FORWARDED_PROTO, HeaderValue::from_static(downstream.scheme));
@@ -227,6 +227,7 @@ async fn send(
     original_dst: Option<SocketAddr>,
 ) -> Result<Response<Body>, ProxyError> {
     let cluster = forward.draw(fastrand::u64(..)).ok_or_else(|| no_weight(route))?;
+    context.cluster = Some(cluster.cluster.clone());
     change_request(route, forward, cluster, &mut request)?;
     mirror(context, forward, &request, original_dst, &route.provenance);
     let mut request = request.map(|body| counted(body, context.received.clone()));

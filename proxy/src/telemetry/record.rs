@@ -12,6 +12,7 @@ use weft_model::listener::Direction;
 use weft_model::provenance::Provenance;
 
 use crate::error::ResponseFlags;
+use crate::filters::trace_context::Span;
 
 /// The connection that an exchange came by. One for all exchanges of a connection.
 #[derive(Clone, Debug)]
@@ -69,6 +70,10 @@ pub struct RequestRecord<'a> {
     pub bytes_sent: u64,
     /// From the head of the request to the last byte of the response.
     pub duration: Duration,
+    /// Name of the cluster that it was to be sent to, also when no endpoint of it was reached; empty for none.
+    pub cluster: &'a str,
+    /// Its part of a trace; none when no spans are made.
+    pub span: Option<Span>,
     /// Name of the route that was chosen; empty for none.
     pub route: &'a str,
     /// What the user wrote that led to the route.

