@@ -27,7 +27,8 @@ use crate::identity::{
 };
 use crate::listener::statistics::ListenerStatistics;
 use crate::settings::{Mode, Settings, Source};
-use crate::telemetry::Recorder;
+use crate::telemetry::access_log::{AccessLogSettings, Destination, Format};
+use crate::telemetry::{Telemetry, TelemetrySettings};
 use crate::tls::ServerAcceptor;
 use crate::upstream::{ClusterStats, UpstreamSettings};
 use crate::worker::{Inquiry, Limits, Shared, WorkerHandle};
@@ -86,7 +87,13 @@ async fn start_and_wait(
             (discovery, Some(identity))
         }
     };
-    let shared = Arc::new(shared(settings, drain, discovery, identity));
+    let mut telemetry = TelemetrySettings::new(settings.workload.clone());
+    telemetry.access_log = settings.access_log.as_ref().map(|path| AccessLogSettings {
+        destination: if path.as_os_str() == "-" { Destination::Stdout } else { Destination::File(path.clone()) },
+        format: Format::istio(),
+    });
+    let telemetry = Telemetry::new(telemetry).map_err(io::Error::other)?;
+    let shared = Arc::new(shared(settings, drain, discovery, identity, telemetry));
     let workers: Result<Vec<_>, _> =
         (0..settings.concurrency).map(|number| WorkerHandle::start(shared.clone(), number)).collect();
     let workers = workers?;
@@ -263,7 +270,13 @@ fn node(settings: &Settings, service_account: &str) -> Node {
     }
 }
 
-fn shared(settings: &Settings, drain: &Drain, discovery: Discovery, identity: Option<Identity>) -> Shared {
+fn shared(
+    settings: &Settings,
+    drain: &Drain,
+    discovery: Discovery,
+    identity: Option<Identity>,
+    telemetry: Telemetry,
+) -> Shared {
     Shared {
         discovery,
         acceptor: identity.clone().map(ServerAcceptor::new),
@@ -280,7 +293,7 @@ fn shared(settings: &Settings, drain: &Drain, discovery: Discovery, identity: Op
             workload: Some(settings.workload.clone()),
             source: None,
         },
-        recorder: Box::new(Recorder::default),
+        recorder: Box::new(move || telemetry.recorder()),
     }
 }
 
