@@ -44,7 +44,8 @@ fn main() -> ExitCode {
 }
 
 fn benchmarks() -> Vec<Benchmark> {
-    let mut all: Vec<Benchmark> = vec![head("parse a request's head", false), head("parse a response's head", true)];
+    let mut all: Vec<Benchmark> =
+        vec![head("parse a request's head", false), head("parse a response's head", true)];
     all.extend([1, 2_000].map(route));
     all.extend([1, 20].map(filter_chain));
     let table = match mesh::inbound_routes("inbound|80||") {
@@ -164,7 +165,9 @@ fn times(wanted: &str) -> ExitCode {
 fn instructions(wanted: &str) -> ExitCode {
     for (name, _) in benchmarks().into_iter().filter(|(name, _)| name.contains(wanted)) {
         match (collected(name, 100), collected(name, 1_100)) {
-            (Some(few), Some(many)) => println!("{name:32} {:10} instructions", many.saturating_sub(few) / 1_000),
+            (Some(few), Some(many)) => {
+                println!("{name:32} {:10} instructions", many.saturating_sub(few) / 1_000)
+            }
             _ => {
                 eprintln!("cannot count: is valgrind installed?");
                 return ExitCode::FAILURE;

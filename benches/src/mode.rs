@@ -140,7 +140,9 @@ fn large_mesh(places: &Places) -> Vec<Resource> {
         all.push(mesh::endpoints(&name(number), &places.backends, Encryption::None));
     }
     let hosts = (0..HOSTS)
-        .map(|number| mesh::host_of_large_mesh(number, [name(number), name(number + 2_000), name(number + 3_000)]))
+        .map(|number| {
+            mesh::host_of_large_mesh(number, [name(number), name(number + 2_000), name(number + 3_000)])
+        })
         .collect();
     all.push(mesh::outbound_http_listener(places.entry, "80"));
     all.push(mesh::outbound_routes("80", hosts));

@@ -89,7 +89,11 @@ async fn start_and_wait(
     };
     let mut telemetry = TelemetrySettings::new(settings.workload.clone());
     telemetry.access_log = settings.access_log.as_ref().map(|path| AccessLogSettings {
-        destination: if path.as_os_str() == "-" { Destination::Stdout } else { Destination::File(path.clone()) },
+        destination: if path.as_os_str() == "-" {
+            Destination::Stdout
+        } else {
+            Destination::File(path.clone())
+        },
         format: Format::istio(),
     });
     let telemetry = Telemetry::new(telemetry).map_err(io::Error::other)?;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
@@ -247,12 +248,22 @@ async fn send(
     let mut response = exchange.response;
     let headers = response.headers_mut();
     if let Some(time) = context.upstream.as_ref().and_then(|upstream| upstream.service_time) {
-        headers.insert(X_ENVOY_UPSTREAM_SERVICE_TIME, HeaderValue::from(time.as_millis() as u64));
+        headers.insert(X_ENVOY_UPSTREAM_SERVICE_TIME, millis(time));
     }
     cluster.response_headers.apply(headers);
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     http1::strip_response(response.headers_mut(), switching);
     Ok(response)
+}
+
+/// Most times are short, and a constant costs no allocation.
+fn millis(time: Duration) -> HeaderValue {
+    const SHORT: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let millis = time.as_millis() as u64;
+    match SHORT.get(millis as usize) {
+        Some(short) => HeaderValue::from_static(short),
+        None => HeaderValue::from(millis),
+    }
 }
 
 fn no_weight(route: &Route) -> ProxyError {
