@@ -84,6 +84,12 @@ pub struct RunArgs {
     /// Where one line for each request goes; `-`: standard output.
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
+    /// Where spans go: the address of an OpenTelemetry collector's gRPC receiver, such as http://127.0.0.1:4317.
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// Share of requests without a trace of their own that begin one, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value = "0.01")]
+    pub trace_share: String,
     /// A port that the workload listens on.
     #[arg(long, value_name = "PORT")]
     pub app_port: Vec<String>,
@@ -125,6 +131,10 @@ pub struct Settings {
     pub upstream_resolvers: Vec<SocketAddr>,
     /// Where access logs go; none: nowhere.
     pub access_log: Option<PathBuf>,
+    /// Where spans go; none: nowhere.
+    pub otlp_endpoint: Option<String>,
+    /// Share of requests that begin a trace, 0 to 1.
+    pub trace_share: f64,
     /// Ports that the workload listens on.
     pub app_ports: Vec<u16>,
     /// Who the workload is, for telemetry.
@@ -238,6 +248,13 @@ impl RunArgs {
         };
         let drain_time = humantime::parse_duration(&self.drain_time)
             .map_err(|error| check.0.push(format!("--drain-time {}: {error}; such as 5s", self.drain_time)));
+        let trace_share = match self.trace_share.parse::<f64>() {
+            Ok(share) if (0.0..=1.0).contains(&share) => share,
+            _ => {
+                check.0.push(format!("--trace-share {}: not a share from 0 to 1", self.trace_share));
+                0.0
+            }
+        };
         match (node, source, mode, mark, admin_address, dns, drain_time) {
             (
                 Some(node),
@@ -260,6 +277,8 @@ impl RunArgs {
                 mark,
                 upstream_resolvers: resolvers.into_iter().map(|ip| SocketAddr::new(ip, 53)).collect(),
                 access_log: self.access_log,
+                otlp_endpoint: self.otlp_endpoint.filter(|endpoint| !endpoint.is_empty()),
+                trace_share,
                 app_ports,
                 concurrency,
                 drain_time,

@@ -1,3 +1,16 @@
 //! The harness: what scenarios against the real parts need.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a scenario ends at what it did not expect, and says where"
+)]
+
+pub mod app;
+pub mod client;
+pub mod load;
+pub mod mesh;
+pub mod wait;
+pub mod workload;
 pub mod xds_client;

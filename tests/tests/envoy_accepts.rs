@@ -1,5 +1,7 @@
 //! What `weft_model::xds` writes is read by the reference reader: a real Envoy, in `--mode validate`.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ pub(super) struct Accepts {
 
 /// What the policies say of a port; port 0 asks for all that none names.
 pub(super) fn accepts(world: &World, namespace: &str, labels: &Labels, port: u16) -> Accepts {
-    match world.policies.mtls_mode(namespace, labels, port).0 {
+    match world.policies.mtls_mode(namespace, labels, port).mode {
         MtlsMode::Strict => Accepts { mutual_tls: true, plain_text: false },
         MtlsMode::Disable => Accepts { mutual_tls: false, plain_text: true },
         MtlsMode::Permissive | MtlsMode::Unset => Accepts { mutual_tls: true, plain_text: true },

@@ -9,6 +9,7 @@ mod pages;
 mod server;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -21,6 +22,8 @@ pub use server::{Admin, AdminAddresses};
 
 /// Answers with a text or a value.
 pub type Show<T> = Arc<dyn Fn() -> T + Send + Sync>;
+/// Answers with a text that takes a while to gather.
+pub type Gather = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
 /// Sets the log filter, when one is given; answers with the one that holds.
 pub type SetLogLevel = Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>;
 
@@ -36,7 +39,7 @@ pub struct AdminState {
     /// Why the proxy is not ready, beside having no configuration: no identity yet, draining.
     pub not_ready: Show<Option<String>>,
     /// Prometheus' text format.
-    pub metrics: Show<String>,
+    pub metrics: Gather,
     /// What is known of upstream clusters at run time: endpoints, connections, ejections.
     pub clusters: Show<Value>,
     /// Certificates and trust bundle: names, serials and times, no secrets.
@@ -58,7 +61,7 @@ impl AdminState {
             node,
             started: SystemTime::now(),
             not_ready: Arc::new(|| None),
-            metrics: Arc::new(String::new),
+            metrics: Arc::new(|| Box::pin(std::future::ready(String::new()))),
             clusters: Arc::new(|| Value::Null),
             certificates: Arc::new(|| Value::Null),
             log_level: Arc::new(|_| Err("the log level cannot be changed".to_owned())),

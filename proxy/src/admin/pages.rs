@@ -50,7 +50,7 @@ const HELP: &str = "admin commands are:
 
 /// The page for a request.
 #[must_use]
-pub fn page(state: &AdminState, door: Door, method: &Method, uri: &Uri) -> Page {
+pub async fn page(state: &AdminState, door: Door, method: &Method, uri: &Uri) -> Page {
     let path = uri.path().trim_end_matches('/');
     let allowed = match door {
         Door::Admin => true,
@@ -74,9 +74,9 @@ pub fn page(state: &AdminState, door: Door, method: &Method, uri: &Uri) -> Page 
         "/clusters" => clusters(state),
         "/certs" => json_page(&(state.certificates)()),
         "/server_info" => json_page(&server_info(state)),
-        "/stats" => text(StatusCode::OK, &metrics(state)),
+        "/stats" => text(StatusCode::OK, &metrics(state).await),
         "/stats/prometheus" | "/metrics" => {
-            Page { status: StatusCode::OK, content_type: PROMETHEUS, body: metrics(state) }
+            Page { status: StatusCode::OK, content_type: PROMETHEUS, body: metrics(state).await }
         }
         "/logging" => logging(state, uri),
         "/drain_listeners" => {
@@ -144,8 +144,8 @@ fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
 }
 
 /// The metrics of others, and the configuration's age.
-fn metrics(state: &AdminState) -> String {
-    let mut body = (state.metrics)();
+async fn metrics(state: &AdminState) -> String {
+    let mut body = (state.metrics)().await;
     // OpenMetrics texts end so; what follows must come before.
     let end = body.ends_with("# EOF\n");
     if end {

@@ -125,8 +125,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(&state, door, &request);
-        async move { Ok::<_, Infallible>(response) }
+        let state = state.clone();
+        async move { Ok::<_, Infallible>(respond(&state, door, &request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -136,8 +136,8 @@ where
     let _ = connection.await;
 }
 
-fn respond(state: &AdminState, door: Door, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let page = page(state, door, request.method(), request.uri());
+async fn respond(state: &AdminState, door: Door, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let page = page(state, door, request.method(), request.uri()).await;
     let mut response = Response::new(Full::new(Bytes::from(page.body)));
     *response.status_mut() = page.status;
     let headers = response.headers_mut();

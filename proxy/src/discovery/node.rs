@@ -1,6 +1,7 @@
 //! Who asks: the node that a control plane chooses the configuration by.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use weft_model::node::ProxyId;
 use weft_proto::xds::core;
@@ -21,6 +22,8 @@ pub struct Node {
     pub ports: Vec<u16>,
     /// `REDIRECT`, `TPROXY` or `NONE` (explicit mode).
     pub interception_mode: String,
+    /// Explicit mode: the workload's forward proxy, and where calls to its ports arrive.
+    pub explicit: Option<(Option<SocketAddr>, BTreeMap<u16, SocketAddr>)>,
 }
 
 impl Node {
@@ -30,7 +33,7 @@ impl Node {
         let labels = self.labels.iter().map(|(key, value)| (key.clone(), text(value))).collect();
         let ports = self.ports.iter().map(|port| value(Kind::NumberValue(f64::from(*port)))).collect();
         let version = env!("CARGO_PKG_VERSION");
-        let metadata = [
+        let mut metadata = vec![
             ("LABELS", value(Kind::StructValue(Struct { fields: labels }))),
             ("NAME", text(&self.id.workload)),
             ("NAMESPACE", text(&self.id.namespace)),
@@ -39,6 +42,14 @@ impl Node {
             ("INTERCEPTION_MODE", text(&self.interception_mode)),
             ("WEFT_VERSION", text(version)),
         ];
+        if let Some((outbound, inbound)) = &self.explicit {
+            let ports = inbound
+                .iter()
+                .map(|(port, address)| (port.to_string(), text(&address.to_string())))
+                .collect();
+            metadata.push(("WEFT_EXPLICIT_INBOUND", value(Kind::StructValue(Struct { fields: ports }))));
+            metadata.extend(outbound.map(|address| ("WEFT_EXPLICIT_OUTBOUND", text(&address.to_string()))));
+        }
         core::Node {
             id: self.id.to_string(),
             cluster: self.cluster.clone(),

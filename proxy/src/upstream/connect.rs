@@ -22,6 +22,8 @@ use crate::tls::{ApplicationProtocol, ClientConnector, ExpectedIdentities, serve
 pub(crate) struct Connector {
     /// Tells interception to let them pass.
     pub(crate) mark: Option<u32>,
+    /// The workload's own address.
+    pub(crate) own: Option<IpAddr>,
     /// Local address.
     pub(crate) source: Option<IpAddr>,
     /// Whose certificate is presented.
@@ -87,7 +89,7 @@ impl Connector {
         timeout: Duration,
     ) -> Result<Connected, ConnectError> {
         let connecting = async {
-            let stream = self.tcp(address).await.map_err(ConnectError::failed)?;
+            let stream = self.tcp(address, tls.is_some()).await.map_err(ConnectError::failed)?;
             match tls {
                 None => Ok(Connected { io: Io::from(stream), peer: None, certificate: None }),
                 Some((settings, cluster)) => self.tls(stream, address, settings, cluster, protocol).await,
@@ -96,10 +98,13 @@ impl Connector {
         tokio::time::timeout(timeout, connecting).await.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    async fn tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
+    async fn tcp(&self, address: SocketAddr, tls: bool) -> io::Result<TcpStream> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if let Some(mark) = self.mark {
-            SockRef::from(&socket).set_mark(mark)?;
+            // A workload that calls its own service: mutual TLS is for this proxy's inbound side, not for the
+            // application. The next mark has interception bring it there (see `interception`).
+            let to_own_inbound = tls && self.own == Some(address.ip());
+            SockRef::from(&socket).set_mark(mark + u32::from(to_own_inbound))?;
         }
         if let Some(source) = self.source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
             socket.bind(SocketAddr::new(source, 0))?;

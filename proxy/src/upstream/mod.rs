@@ -67,6 +67,8 @@ use limits::Bounded;
 pub struct UpstreamSettings {
     /// Packet mark of the proxy's own sockets, which interception lets pass (`SO_MARK`; needs `CAP_NET_ADMIN`).
     pub mark: Option<u32>,
+    /// The workload's own address; mutual TLS to it comes back in through interception.
+    pub own: Option<std::net::IpAddr>,
     /// Number of workers: each gets its part of the circuit breakers' bounds. 0 counts as 1.
     pub workers: u32,
     /// Whose certificate is presented; without one no mutual TLS can be spoken.
@@ -159,11 +161,11 @@ impl Upstreams {
     /// Knows no cluster yet. To be called within the worker's `LocalSet`.
     #[must_use]
     pub fn new(settings: UpstreamSettings) -> Rc<Self> {
-        let UpstreamSettings { mark, workers, identity, workload, source } = settings;
+        let UpstreamSettings { mark, own, workers, identity, workload, source } = settings;
         let upstreams = Rc::new(Self {
             clusters: RefCell::default(),
             workers: workers.max(1),
-            connector: Connector { mark, source, identity },
+            connector: Connector { mark, own, source, identity },
             introduction: workload.as_ref().map(peer::encode),
         });
         tokio::task::spawn_local(sweep(Rc::downgrade(&upstreams)));

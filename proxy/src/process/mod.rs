@@ -3,35 +3,38 @@
 //! Whatever may block or belongs to no worker (discovery, certificates, the admin endpoint, DNS) runs on the main
 //! thread's own runtime, so that it can never hold up a request.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use weft_model::clock::Clock;
 
-use crate::admin::{Admin, AdminAddresses, AdminState, SetLogLevel};
+use crate::admin::{Admin, SetLogLevel};
 use crate::discovery::{self, Discovery, DiscoverySettings, LastGoodError, Node};
 use crate::dns::{DnsSettings, Resolver};
 use crate::drain::Drain;
+use crate::filters::trace_context::Sampling;
 use crate::identity::{
-    CertificateError, ControlPlane, Identity, IdentityError, IdentitySettings, IdentityStatus, TokenSource,
-    TrustBundle, TrustBundleError, WorkloadCertificate, channel, renew,
+    CertificateError, ControlPlane, Identity, IdentityError, IdentitySettings, TokenSource, TrustBundle,
+    TrustBundleError, WorkloadCertificate, channel, renew,
 };
 use crate::listener::statistics::ListenerStatistics;
 use crate::settings::{Mode, Settings, Source};
-use crate::telemetry::access_log::{AccessLogSettings, Destination, Format};
-use crate::telemetry::{Telemetry, TelemetrySettings};
+use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tls::ServerAcceptor;
-use crate::upstream::{ClusterStats, UpstreamSettings};
-use crate::worker::{Inquiry, Limits, Shared, WorkerHandle};
+use crate::upstream::UpstreamSettings;
+use crate::worker::{Limits, Shared, WorkerHandle};
+
+mod pages;
+mod telemetry;
+
+use pages::{admin_addresses, admin_state};
+use telemetry::Observed;
 
 /// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,9 @@ pub enum StartError {
     /// Of the control plane's part.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Of the access log or the exporter of spans.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// Of the file of resources.
     #[error("cannot read the resources: {0}")]
     Resources(#[from] LastGoodError),
@@ -62,18 +68,14 @@ pub enum StartError {
 pub fn run(settings: &Settings, log_level: SetLogLevel) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let drain = Arc::new(Drain::default());
-    let workers = runtime.block_on(start_and_wait(settings, &drain, log_level))?;
-    for worker in workers {
-        worker.join();
-    }
-    Ok(())
+    runtime.block_on(start_and_wait(settings, &drain, log_level))
 }
 
 async fn start_and_wait(
     settings: &Settings,
     drain: &Arc<Drain>,
     log_level: SetLogLevel,
-) -> Result<Vec<WorkerHandle>, StartError> {
+) -> Result<(), StartError> {
     // First of all, so that no signal is missed.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -87,23 +89,15 @@ async fn start_and_wait(
             (discovery, Some(identity))
         }
     };
-    let mut telemetry = TelemetrySettings::new(settings.workload.clone());
-    telemetry.access_log = settings.access_log.as_ref().map(|path| AccessLogSettings {
-        destination: if path.as_os_str() == "-" {
-            Destination::Stdout
-        } else {
-            Destination::File(path.clone())
-        },
-        format: Format::istio(),
-    });
-    let telemetry = Telemetry::new(telemetry).map_err(io::Error::other)?;
-    let shared = Arc::new(shared(settings, drain, discovery, identity, telemetry));
+    let telemetry = telemetry::set_up(settings, &discovery, identity.as_ref())?;
+    let shared = Arc::new(shared(settings, drain, discovery, identity, &telemetry));
     let workers: Result<Vec<_>, _> =
         (0..settings.concurrency).map(|number| WorkerHandle::start(shared.clone(), number)).collect();
     let workers = workers?;
     let quit = Arc::new(Notify::new());
     let inquiries = workers.iter().map(WorkerHandle::inquiry).collect();
-    let mut state = admin_state(settings, &shared, drain, inquiries, quit.clone());
+    let observed = Observed { telemetry: telemetry.clone(), shared: shared.clone() };
+    let mut state = admin_state(settings, &shared, drain, inquiries, observed, quit.clone());
     state.log_level = log_level;
     let admin = Admin::bind(state, &admin_addresses(settings)).await?;
     tokio::spawn(admin.run());
@@ -112,6 +106,7 @@ async fn start_and_wait(
         dns.mark = settings.mark;
         tokio::spawn(Resolver::bind(dns, shared.discovery.snapshot.clone()).await?.run());
     }
+    let reports = telemetry::Reporting::start(settings, &telemetry, shared.identity.as_ref());
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -124,88 +119,15 @@ async fn start_and_wait(
         _ = interrupt.recv() => shared.open.count(),
     };
     drain.end();
+    // Workers end on threads of their own; meanwhile this one goes on answering them.
+    let ended = tokio::task::spawn_blocking(move || workers.into_iter().for_each(WorkerHandle::join));
+    let _ = ended.await;
+    reports.finish().await;
+    telemetry.flush().await;
     if cut > 0 {
         tracing::warn!("{cut} connections were still open and are cut");
     }
-    Ok(workers)
-}
-
-/// What the admin pages show and do.
-fn admin_state(
-    settings: &Settings,
-    shared: &Arc<Shared>,
-    drain: &Arc<Drain>,
-    inquiries: Vec<Inquiry>,
-    quit: Arc<Notify>,
-) -> AdminState {
-    let mut state = AdminState::new(shared.discovery.clone(), settings.node.to_string());
-    state.not_ready = {
-        let shared = shared.clone();
-        Arc::new(move || {
-            if shared.drain.is_draining() {
-                return Some("draining".to_owned());
-            }
-            let waits = shared.identity.as_ref().is_some_and(|identity| identity.current().is_none());
-            waits.then(|| "no certificate yet".to_owned())
-        })
-    };
-    state.clusters = Arc::new(move || clusters(&inquiries));
-    if let Some(identity) = shared.identity.clone() {
-        state.certificates = Arc::new(move || certificates(&identity.status()));
-    }
-    let for_drain = drain.clone();
-    state.drain = Arc::new(move || for_drain.begin());
-    state.quit = Arc::new(move || quit.notify_one());
-    state
-}
-
-/// What all workers say of their clusters, by name.
-fn clusters(inquiries: &[Inquiry]) -> Value {
-    let mut sums: BTreeMap<String, ClusterStats> = BTreeMap::new();
-    for stats in inquiries.iter().filter_map(Inquiry::upstream_stats).flatten() {
-        match sums.get_mut(&*stats.cluster) {
-            Some(sum) => {
-                // Every worker knows all endpoints; each ejects for itself.
-                sum.endpoints = sum.endpoints.max(stats.endpoints);
-                sum.ejected = sum.ejected.max(stats.ejected);
-                sum.connections += stats.connections;
-                sum.requests += stats.requests;
-                sum.retries += stats.retries;
-                sum.overflows += stats.overflows;
-            }
-            None => drop(sums.insert(stats.cluster.to_string(), stats)),
-        }
-    }
-    let shown = sums.into_values().map(|sum| {
-        json!({
-            "name": &*sum.cluster, "endpoints": sum.endpoints, "ejected": sum.ejected,
-            "connections": sum.connections, "requests": sum.requests, "retries": sum.retries,
-            "overflows": sum.overflows,
-        })
-    });
-    Value::Array(shown.collect())
-}
-
-fn certificates(status: &IdentityStatus) -> Value {
-    let time =
-        |time: Option<SystemTime>| time.map(|time| humantime::format_rfc3339_seconds(time).to_string());
-    json!({
-        "identity": status.identity, "serial": status.serial, "notBefore": time(status.not_before),
-        "notAfter": time(status.not_after), "renewAt": time(status.renew_at), "renewals": status.renewals,
-        "failures": status.failures, "lastError": status.last_error,
-    })
-}
-
-/// In a workload's own network the well-known ports are this proxy's; elsewhere they may be another's.
-fn admin_addresses(settings: &Settings) -> AdminAddresses {
-    let own_network =
-        settings.mode == Mode::Intercept && matches!(settings.source, Source::ControlPlane { .. });
-    AdminAddresses {
-        admin: Some(settings.admin_address),
-        socket: settings.admin_socket.clone(),
-        readiness: own_network.then(|| SocketAddr::from(([127, 0, 0, 1], 15021))),
-        metrics: own_network.then(|| SocketAddr::from(([0, 0, 0, 0], 15090))),
-    }
+    Ok(())
 }
 
 /// Those that were given, or those of the machine, but never this proxy itself.
@@ -271,6 +193,10 @@ fn node(settings: &Settings, service_account: &str) -> Node {
             Mode::Explicit { .. } => "NONE",
         }
         .to_owned(),
+        explicit: match &settings.mode {
+            Mode::Intercept => None,
+            Mode::Explicit { outbound, inbound } => Some((*outbound, inbound.clone())),
+        },
     }
 }
 
@@ -279,8 +205,9 @@ fn shared(
     drain: &Drain,
     discovery: Discovery,
     identity: Option<Identity>,
-    telemetry: Telemetry,
+    telemetry: &Telemetry,
 ) -> Shared {
+    let telemetry = telemetry.clone();
     Shared {
         discovery,
         acceptor: identity.clone().map(ServerAcceptor::new),
@@ -288,10 +215,11 @@ fn shared(
         drain: drain.signal(),
         open: drain.open_connections(),
         limits: Limits::new(settings.drain_time),
-        sampling: None,
+        sampling: settings.otlp_endpoint.as_ref().map(|_| Sampling { share: settings.trace_share }),
         statistics: ListenerStatistics::default(),
         upstream: UpstreamSettings {
             mark: settings.mark,
+            own: Some(settings.node.address),
             workers: u32::try_from(settings.concurrency).unwrap_or(u32::MAX),
             identity,
             workload: Some(settings.workload.clone()),

@@ -1,0 +1,100 @@
+//! What the admin pages show and do.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::telemetry::Observed;
+use crate::admin::{AdminAddresses, AdminState};
+use crate::drain::Drain;
+use crate::identity::IdentityStatus;
+use crate::settings::{Mode, Settings, Source};
+use crate::upstream::ClusterStats;
+use crate::worker::{Inquiry, Shared};
+
+/// What the admin pages show and do.
+pub(super) fn admin_state(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    drain: &Arc<Drain>,
+    inquiries: Vec<Inquiry>,
+    observed: Observed,
+    quit: Arc<Notify>,
+) -> AdminState {
+    let mut state = AdminState::new(shared.discovery.clone(), settings.node.to_string());
+    state.not_ready = {
+        let shared = shared.clone();
+        Arc::new(move || {
+            if shared.drain.is_draining() {
+                return Some("draining".to_owned());
+            }
+            let waits = shared.identity.as_ref().is_some_and(|identity| identity.current().is_none());
+            waits.then(|| "no certificate yet".to_owned())
+        })
+    };
+    state.metrics = Arc::new(move || {
+        let observed = observed.clone();
+        Box::pin(async move { observed.page().await })
+    });
+    state.clusters = Arc::new(move || clusters(&inquiries));
+    if let Some(identity) = shared.identity.clone() {
+        state.certificates = Arc::new(move || certificates(&identity.status()));
+    }
+    let for_drain = drain.clone();
+    state.drain = Arc::new(move || for_drain.begin());
+    state.quit = Arc::new(move || quit.notify_one());
+    state
+}
+
+/// What all workers say of their clusters, by name.
+fn clusters(inquiries: &[Inquiry]) -> Value {
+    let mut sums: BTreeMap<String, ClusterStats> = BTreeMap::new();
+    for stats in inquiries.iter().filter_map(Inquiry::upstream_stats).flatten() {
+        match sums.get_mut(&*stats.cluster) {
+            Some(sum) => {
+                // Every worker knows all endpoints; each ejects for itself.
+                sum.endpoints = sum.endpoints.max(stats.endpoints);
+                sum.ejected = sum.ejected.max(stats.ejected);
+                sum.connections += stats.connections;
+                sum.requests += stats.requests;
+                sum.retries += stats.retries;
+                sum.overflows += stats.overflows;
+            }
+            None => drop(sums.insert(stats.cluster.to_string(), stats)),
+        }
+    }
+    let shown = sums.into_values().map(|sum| {
+        json!({
+            "name": &*sum.cluster, "endpoints": sum.endpoints, "ejected": sum.ejected,
+            "connections": sum.connections, "requests": sum.requests, "retries": sum.retries,
+            "overflows": sum.overflows,
+        })
+    });
+    Value::Array(shown.collect())
+}
+
+fn certificates(status: &IdentityStatus) -> Value {
+    let time =
+        |time: Option<SystemTime>| time.map(|time| humantime::format_rfc3339_seconds(time).to_string());
+    json!({
+        "identity": status.identity, "serial": status.serial, "notBefore": time(status.not_before),
+        "notAfter": time(status.not_after), "renewAt": time(status.renew_at), "renewals": status.renewals,
+        "failures": status.failures, "lastError": status.last_error,
+    })
+}
+
+/// In a workload's own network the well-known ports are this proxy's; elsewhere they may be another's.
+pub(super) fn admin_addresses(settings: &Settings) -> AdminAddresses {
+    let own_network =
+        settings.mode == Mode::Intercept && matches!(settings.source, Source::ControlPlane { .. });
+    AdminAddresses {
+        admin: Some(settings.admin_address),
+        socket: settings.admin_socket.clone(),
+        readiness: own_network.then(|| SocketAddr::from(([127, 0, 0, 1], 15021))),
+        metrics: own_network.then(|| SocketAddr::from(([0, 0, 0, 0], 15090))),
+    }
+}

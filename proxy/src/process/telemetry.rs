@@ -1,0 +1,126 @@
+//! Telemetry of the process: how it is set up, what it reads besides requests, and its reports.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::discovery::Discovery;
+use crate::identity::{ControlPlane, Identity, channel};
+use crate::listener::statistics::Event;
+use crate::settings::{Settings, Source};
+use crate::telemetry::access_log::{AccessLogSettings, Destination, Format};
+use crate::telemetry::page::{PageFormat, Reading};
+use crate::telemetry::report::ReportSettings;
+use crate::telemetry::trace::TraceSettings;
+use crate::telemetry::{Telemetry, TelemetryError, TelemetrySettings};
+use crate::worker::Shared;
+
+/// Telemetry as the settings ask for it.
+pub(super) fn set_up(
+    settings: &Settings,
+    discovery: &Discovery,
+    identity: Option<&Identity>,
+) -> Result<Telemetry, TelemetryError> {
+    let destination = settings.access_log.as_ref().map(|path| match path.to_str() {
+        Some("-") => Destination::Stdout,
+        _ => Destination::File(path.clone()),
+    });
+    let service = format!("{}.{}", settings.workload.service, settings.workload.namespace);
+    let own = match &settings.source {
+        Source::ControlPlane { identity, .. } => Some(identity.clone()),
+        Source::File { .. } => identity.and_then(Identity::current).map(|current| current.identity().clone()),
+    };
+    let mut readings = Vec::new();
+    let status = discovery.status.clone();
+    readings.push(Reading::configuration_age(move || status.age_seconds()));
+    if let Some(identity) = identity.cloned() {
+        readings.push(Reading::certificate_expiry(move || {
+            Some(identity.expires_at()?.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
+        }));
+    }
+    Telemetry::new(TelemetrySettings {
+        identity: own,
+        access_log: destination.map(|destination| AccessLogSettings { destination, format: Format::istio() }),
+        traces: settings.otlp_endpoint.as_ref().map(|endpoint| TraceSettings::new(endpoint, &service)),
+        readings,
+        ..TelemetrySettings::new(settings.workload.clone())
+    })
+}
+
+/// What a page of metrics is made of.
+#[derive(Clone)]
+pub(super) struct Observed {
+    pub telemetry: Telemetry,
+    pub shared: Arc<Shared>,
+}
+
+impl Observed {
+    /// All metrics in Prometheus' text format.
+    pub(super) async fn page(&self) -> String {
+        let mut page = self.telemetry.page(PageFormat::Prometheus).await;
+        let name = "weft_listener_connection_events_total";
+        let help = "Connections that a listener could not simply serve, by what happened and the port they were for.";
+        let events = self.shared.statistics.by_port();
+        if !events.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} counter");
+        }
+        for ((event, port), count) in events {
+            let event = match event {
+                Event::SniffTimeout => "protocol_detection_timeout",
+                Event::Refused => "refused",
+                Event::HandshakeFailed => "handshake_failed",
+                Event::Loop => "loop",
+            };
+            let _ = writeln!(page, "{name}{{event=\"{event}\",port=\"{port}\"}} {count}");
+        }
+        page
+    }
+}
+
+/// Reports to the control plane, while the process lives.
+pub(super) struct Reporting(Option<(oneshot::Sender<()>, JoinHandle<()>)>);
+
+impl Reporting {
+    /// Begins as soon as there is a certificate. Without a control plane there is nobody to tell.
+    pub(super) fn start(settings: &Settings, telemetry: &Telemetry, identity: Option<&Identity>) -> Self {
+        let (Source::ControlPlane { address, .. }, Some(identity)) = (&settings.source, identity.cloned())
+        else {
+            return Self(None);
+        };
+        let control_plane = ControlPlane {
+            address: address.clone(),
+            server_name: ControlPlane::SERVER_NAME.to_owned(),
+            mark: settings.mark,
+        };
+        let settings = ReportSettings::new(&settings.node.to_string());
+        let telemetry = telemetry.clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let mut stopped = std::pin::pin!(stopped);
+            tokio::select! {
+                _ = identity.ready() => {}
+                _ = &mut stopped => return,
+            }
+            match channel(&control_plane, &identity) {
+                Ok(channel) => {
+                    let reports = telemetry.reports(channel, settings);
+                    reports.run(async move { drop(stopped.await) }).await;
+                }
+                Err(error) => tracing::error!("nothing can be reported: {error}"),
+            }
+        });
+        Self(Some((stop, task)))
+    }
+
+    /// Sends what was not sent yet, within bounds.
+    pub(super) async fn finish(self) {
+        if let Some((stop, task)) = self.0 {
+            let _ = stop.send(());
+            let _ = task.await;
+        }
+    }
+}
