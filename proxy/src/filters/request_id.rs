@@ -11,7 +11,9 @@ pub fn ensure(headers: &mut HeaderMap) {
     if headers.contains_key(&X_REQUEST_ID) {
         return;
     }
-    if let Ok(value) = HeaderValue::from_bytes(&uuid(fastrand::u128(..))) {
+    if let Ok(mut value) = HeaderValue::from_bytes(&uuid(fastrand::u128(..))) {
+        // To HPACK (RFC 7541, section 6.2.3): not into the table. It never comes again, and would drive out what does.
+        value.set_sensitive(true);
         headers.insert(X_REQUEST_ID, value);
     }
 }

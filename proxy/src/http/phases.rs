@@ -178,13 +178,13 @@ fn from(provenance: &[Provenance]) -> String {
 pub async fn act(
     context: &mut RequestContext,
     route: &ChosenRoute,
-    request: Request<Body>,
+    request: &mut Request<Body>,
     original_dst: Option<SocketAddr>,
 ) -> Result<Response<Body>, ProxyError> {
     let mut response = match &route.action {
         RouteAction::Redirect(to) => {
             context.details = "direct_response";
-            let facts = facts(&request, context.downstream.scheme);
+            let facts = facts(request, context.downstream.scheme);
             redirect::answer(to, &route.matches.path, facts.scheme, facts.authority, facts.path_and_query)
         }
         RouteAction::Respond(direct) => {
@@ -224,14 +224,15 @@ async fn send(
     context: &mut RequestContext,
     route: &Route,
     forward: &Forward,
-    mut request: Request<Body>,
+    request: &mut Request<Body>,
     original_dst: Option<SocketAddr>,
 ) -> Result<Response<Body>, ProxyError> {
     let cluster = forward.draw(fastrand::u64(..)).ok_or_else(|| no_weight(route))?;
     context.cluster = Some(cluster.cluster.clone());
-    change_request(route, forward, cluster, &mut request)?;
-    mirror(context, forward, &request, original_dst, &route.provenance);
-    let mut request = request.map(|body| counted(body, context.received.clone()));
+    change_request(route, forward, cluster, request)?;
+    mirror(context, forward, request, original_dst, &route.provenance);
+    let body = std::mem::take(request.body_mut());
+    *request.body_mut() = counted(body, context.received.clone());
     let destination = Destination {
         cluster: &cluster.cluster,
         forward: Some(forward),
@@ -241,7 +242,7 @@ async fn send(
     };
     let worker = context.downstream.worker.clone();
     // Boxed: it is large, and an idle connection must not hold room for it.
-    let sent = Box::pin(worker.upstreams.send(&mut request, &destination)).await;
+    let sent = Box::pin(worker.upstreams.send(request, &destination)).await;
     context.sent_headers = std::mem::take(request.headers_mut());
     let exchange = sent.map_err(|failure| context.fail(failure))?;
     context.note_exchange(exchange.flags, exchange.details, exchange.record, exchange.end);
