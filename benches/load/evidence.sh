@@ -4,15 +4,20 @@
 #  instructions: user-space instructions per request (callgrind, two run lengths subtracted)
 # Load-independent counts: good on a noisy machine.
 set -euo pipefail
-export BENCH_DIR=$(cd "$(dirname "$0")" && pwd)
-export BENCH_SCRATCH=${BENCH_SCRATCH:-${TMPDIR:-/tmp}/mesh-bench} WORKERS=${WORKERS:-1}
-export MB=${MB:-$BENCH_SCRATCH/target/release/mb} HPROXY=${HPROXY:-$BENCH_SCRATCH/target/release/hproxy} CERTS=${CERTS:-$BENCH_SCRATCH/certs}
-if [ -z "${IN_NS:-}" ]; then exec env IN_NS=1 unshare --net --pid --fork --mount-proc --kill-child bash "$0" "$@"; fi
+export WORKERS=${WORKERS:-1}
+. "$(dirname "$0")/build.sh"
+if [ -z "${IN_NS:-}" ]; then
+  for p in "${@:3}"; do case $p in weft*) build_weft ;; envoy-*) fetch_envoy ;; esac; done
+  build_tools
+  exec env IN_NS=1 unshare --net --pid --fork --mount-proc --kill-child bash "$0" "$@"
+fi
 what=$1; export MODE=$2; shift 2
 ip link set lo up
 "$MB" backend http:9001 h2c:9011 h2c:9012 h2c:9013 > /dev/null & sleep 0.2
 export IN_PORT=8100 MID_PORT=8200 BACKENDS=127.0.0.1:9001
 [ "$MODE" = grpc ] && BACKENDS="127.0.0.1:9011 127.0.0.1:9012 127.0.0.1:9013"
+# The gRPC call of bench.py: a 64-byte message.
+{ printf '\0\0\0\0\100\12\76'; printf 'x%.0s' $(seq 62); } > "$BENCH_SCRATCH/grpc.body"
 load() { # seconds
   if [ "$MODE" = grpc ]; then
     h2load -t1 -c8 -m20 -D "$1" -d "$BENCH_SCRATCH/grpc.body" -H 'content-type: application/grpc' -H 'te: trailers' "http://$A/b.E/U" 2>&1 | sed -n 's/.* total, .* started, \([0-9]*\) done.*/\1/p'

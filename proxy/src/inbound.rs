@@ -13,9 +13,9 @@ use crate::http::phases;
 use crate::upstream::peer::{self, X_WEFT_PEER, X_WEFT_UNPROCESSED};
 
 /// One request and its response.
-pub async fn request(downstream: Rc<Downstream>, request: Request<Body>) -> Response<Body> {
+pub async fn request(downstream: Rc<Downstream>, mut request: Request<Body>) -> Response<Body> {
     let mut context = Box::new(RequestContext::begin(&downstream, &request));
-    let outcome = story(&mut context, &downstream, request).await;
+    let outcome = story(&mut context, &downstream, &mut request).await;
     let from_sidecar = downstream.record().peer_identity.is_some();
     phases::answer(context, outcome, from_sidecar)
 }
@@ -23,15 +23,15 @@ pub async fn request(downstream: Rc<Downstream>, request: Request<Body>) -> Resp
 async fn story(
     context: &mut RequestContext,
     downstream: &Rc<Downstream>,
-    mut request: Request<Body>,
+    request: &mut Request<Body>,
 ) -> Result<Response<Body>, ProxyError> {
-    note_peer(context, downstream, &mut request);
-    phases::refuse_connect(&request, downstream)?;
-    phases::normalise(&mut request, downstream)?;
+    note_peer(context, downstream, request);
+    phases::refuse_connect(request, downstream)?;
+    phases::normalise(request, downstream)?;
     client_certificate::forward(request.headers_mut(), downstream.client_certificate.as_ref());
-    phases::identify(context, &mut request, downstream);
+    phases::identify(context, request, downstream);
     let routes = phases::routes(downstream)?;
-    let route = phases::choose_route(&routes, &request, downstream.scheme)?;
+    let route = phases::choose_route(&routes, request, downstream.scheme)?;
     context.route = Some(route.clone());
     let destination = Some(downstream.record().local);
     let mut response = phases::act(context, &route, request, destination).await?;

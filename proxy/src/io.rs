@@ -116,6 +116,15 @@ impl Io {
         }
     }
 
+    /// Ready when a read may give something: bytes, the end, or an error. Where it is not, a read would not be ready
+    /// either, but this needs no buffer to find that out.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.prefix.is_empty() || self.tls().is_some_and(|session| !session.wants_read()) {
+            return Poll::Ready(());
+        }
+        self.tcp().poll_read_ready(cx).map(|_| ())
+    }
+
     /// The address of the other end.
     ///
     /// # Errors

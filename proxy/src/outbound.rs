@@ -15,28 +15,28 @@ use crate::http::downstream::Downstream;
 use crate::http::{phases, tunnel};
 
 /// One request and its response.
-pub async fn request(downstream: Rc<Downstream>, request: Request<Body>) -> Response<Body> {
+pub async fn request(downstream: Rc<Downstream>, mut request: Request<Body>) -> Response<Body> {
     let mut context = Box::new(RequestContext::begin(&downstream, &request));
-    let outcome = story(&mut context, &downstream, request).await;
+    let outcome = story(&mut context, &downstream, &mut request).await;
     phases::answer(context, outcome, false)
 }
 
 async fn story(
     context: &mut RequestContext,
     downstream: &Rc<Downstream>,
-    mut request: Request<Body>,
+    request: &mut Request<Body>,
 ) -> Result<Response<Body>, ProxyError> {
     let forward_proxy = downstream.with_settings(|http| http.forward_proxy).unwrap_or_default();
     let routes = phases::routes(downstream)?;
     if request.method() == Method::CONNECT && forward_proxy && downstream.tunnel.is_none() {
         context.details = "via_upstream";
-        return tunnel::open(downstream, &routes, &request);
+        return tunnel::open(downstream, &routes, request);
     }
-    phases::refuse_connect(&request, downstream)?;
-    phases::normalise(&mut request, downstream)?;
-    let destination = destination(downstream, forward_proxy, &mut request);
-    phases::identify(context, &mut request, downstream);
-    let route = match (phases::choose_route(&routes, &request, downstream.scheme), destination) {
+    phases::refuse_connect(request, downstream)?;
+    phases::normalise(request, downstream)?;
+    let destination = destination(downstream, forward_proxy, request);
+    phases::identify(context, request, downstream);
+    let route = match (phases::choose_route(&routes, request, downstream.scheme), destination) {
         (Ok(route), _) => route,
         (Err(_), Destination::Address(_)) => passthrough(),
         (Err(error), Destination::Routed(_)) => return Err(error),

@@ -11,19 +11,23 @@ pub fn ensure(headers: &mut HeaderMap) {
     if headers.contains_key(&X_REQUEST_ID) {
         return;
     }
-    if let Ok(value) = HeaderValue::from_bytes(&uuid(fastrand::u128(..))) {
+    if let Ok(mut value) = HeaderValue::from_bytes(&uuid(fastrand::u128(..))) {
+        // To HPACK (RFC 7541, section 6.2.3): not into the table. It never comes again, and would drive out what does.
+        value.set_sensitive(true);
         headers.insert(X_REQUEST_ID, value);
     }
 }
 
 fn uuid(random: u128) -> [u8; 36] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    /// Where each byte's two digits stand, between the hyphens.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let version_4 = random & !(0xf << 76) | 4 << 76;
     let bits = version_4 & !(0b11 << 62) | 0b10 << 62;
     let mut text = [b'-'; 36];
-    let places = (0..36).filter(|place| ![8, 13, 18, 23].contains(place));
-    for (digit, place) in places.enumerate() {
-        text[place] = DIGITS[(bits >> (124 - 4 * digit)) as usize & 0xf];
+    for (byte, place) in bits.to_be_bytes().into_iter().zip(PLACES) {
+        text[place] = DIGITS[usize::from(byte >> 4)];
+        text[place + 1] = DIGITS[usize::from(byte & 0xf)];
     }
     text
 }

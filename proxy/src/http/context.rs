@@ -16,7 +16,7 @@ use crate::body::Body;
 use crate::error::{ProxyError, ResponseFlag, ResponseFlags};
 use crate::filters::trace_context::Span;
 use crate::telemetry::record::{ConnectionRecord, RequestRecord, UpstreamRecord};
-use crate::upstream::{ExchangeEnd, Failure};
+use crate::upstream::{ExchangeEnd, Failure, GRPC_STATUS};
 
 /// One request.
 pub struct RequestContext {
@@ -163,7 +163,8 @@ impl RequestContext {
             response_headers: headers,
             grpc: self.grpc,
             status,
-            grpc_status: grpc_status.or_else(|| headers.get("grpc-status").cloned()),
+            grpc_status: grpc_status
+                .or_else(|| if self.grpc { headers.get(GRPC_STATUS).cloned() } else { None }),
             flags: self.flags,
             details,
             transport_failure: self.failure.as_deref().unwrap_or_default(),

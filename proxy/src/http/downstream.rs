@@ -133,7 +133,9 @@ impl Downstream {
         if self.retired.get() {
             return;
         }
+        // In order: drawing which to look at first costs, and either will do.
         tokio::select! {
+            biased;
             () = self.worker.shared.drain.draining() => {}
             () = self.retire.notified() => {}
         }

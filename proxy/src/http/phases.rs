@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
@@ -177,13 +178,13 @@ fn from(provenance: &[Provenance]) -> String {
 pub async fn act(
     context: &mut RequestContext,
     route: &ChosenRoute,
-    request: Request<Body>,
+    request: &mut Request<Body>,
     original_dst: Option<SocketAddr>,
 ) -> Result<Response<Body>, ProxyError> {
     let mut response = match &route.action {
         RouteAction::Redirect(to) => {
             context.details = "direct_response";
-            let facts = facts(&request, context.downstream.scheme);
+            let facts = facts(request, context.downstream.scheme);
             redirect::answer(to, &route.matches.path, facts.scheme, facts.authority, facts.path_and_query)
         }
         RouteAction::Respond(direct) => {
@@ -223,14 +224,15 @@ async fn send(
     context: &mut RequestContext,
     route: &Route,
     forward: &Forward,
-    mut request: Request<Body>,
+    request: &mut Request<Body>,
     original_dst: Option<SocketAddr>,
 ) -> Result<Response<Body>, ProxyError> {
     let cluster = forward.draw(fastrand::u64(..)).ok_or_else(|| no_weight(route))?;
     context.cluster = Some(cluster.cluster.clone());
-    change_request(route, forward, cluster, &mut request)?;
-    mirror(context, forward, &request, original_dst, &route.provenance);
-    let mut request = request.map(|body| counted(body, context.received.clone()));
+    change_request(route, forward, cluster, request)?;
+    mirror(context, forward, request, original_dst, &route.provenance);
+    let body = std::mem::take(request.body_mut());
+    *request.body_mut() = counted(body, context.received.clone());
     let destination = Destination {
         cluster: &cluster.cluster,
         forward: Some(forward),
@@ -240,19 +242,29 @@ async fn send(
     };
     let worker = context.downstream.worker.clone();
     // Boxed: it is large, and an idle connection must not hold room for it.
-    let sent = Box::pin(worker.upstreams.send(&mut request, &destination)).await;
+    let sent = Box::pin(worker.upstreams.send(request, &destination)).await;
     context.sent_headers = std::mem::take(request.headers_mut());
     let exchange = sent.map_err(|failure| context.fail(failure))?;
     context.note_exchange(exchange.flags, exchange.details, exchange.record, exchange.end);
     let mut response = exchange.response;
     let headers = response.headers_mut();
     if let Some(time) = context.upstream.as_ref().and_then(|upstream| upstream.service_time) {
-        headers.insert(X_ENVOY_UPSTREAM_SERVICE_TIME, HeaderValue::from(time.as_millis() as u64));
+        headers.insert(X_ENVOY_UPSTREAM_SERVICE_TIME, millis(time));
     }
     cluster.response_headers.apply(headers);
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     http1::strip_response(response.headers_mut(), switching);
     Ok(response)
+}
+
+/// Most times are short, and a constant costs no allocation.
+fn millis(time: Duration) -> HeaderValue {
+    const SHORT: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let millis = time.as_millis() as u64;
+    match SHORT.get(millis as usize) {
+        Some(short) => HeaderValue::from_static(short),
+        None => HeaderValue::from(millis),
+    }
 }
 
 fn no_weight(route: &Route) -> ProxyError {

@@ -150,7 +150,8 @@ async fn http2(io: Io, downstream: Rc<Downstream>) {
         hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
             let downstream = downstream.clone();
             let request = request.map(|body| Body::http2(body, ErrorSource::Downstream));
-            async move { Ok::<_, Infallible>(handle(downstream, request).await) }
+            // Boxed: on its way into a task of its own it is moved several times.
+            Box::pin(async move { Ok::<_, Infallible>(handle(downstream, request).await) })
         })
     };
     let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);

@@ -39,6 +39,9 @@ impl ReadBuffer {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
+        if io.poll_readable(cx).is_pending() {
+            return self.nothing_there();
+        }
         let want = if self.filled { LARGE_READ } else { SMALL_READ };
         if self.bytes.capacity() - self.bytes.len() < want / 4 {
             self.bytes.reserve(want);
@@ -46,13 +49,7 @@ impl ReadBuffer {
         let room = self.bytes.capacity() - self.bytes.len();
         let read = pin!(io.read_buf(&mut self.bytes)).poll(cx);
         match read {
-            Poll::Pending => {
-                if self.bytes.is_empty() {
-                    self.bytes = BytesMut::new();
-                    self.filled = false;
-                }
-                Poll::Pending
-            }
+            Poll::Pending => self.nothing_there(),
             Poll::Ready(Ok(n)) => {
                 self.ended = n == 0;
                 self.filled = n == room;
@@ -63,6 +60,14 @@ impl ReadBuffer {
                 Poll::Ready(Err(error))
             }
         }
+    }
+
+    fn nothing_there(&mut self) -> Poll<io::Result<usize>> {
+        if self.bytes.is_empty() && self.bytes.capacity() > 0 {
+            self.bytes = BytesMut::new();
+            self.filled = false;
+        }
+        Poll::Pending
     }
 }
 

@@ -20,6 +20,7 @@ use super::deadline::Deadline;
 use super::encode::{self, ConnectionField, Framing};
 use super::framing::{BodyLength, BodyReader, DecodeError, Decoded};
 use super::head::{HeadLimits, ResponseHead, Scan, next_response};
+use super::hop_by_hop::KEEP_ALIVE;
 use super::incoming::{Incoming, kind_of};
 use super::sender::{Sender, SenderError};
 use super::{Refusal, upgrade_requested};
@@ -514,7 +515,7 @@ fn upgrade_requested_by_field(headers: &HeaderMap) -> bool {
 
 /// `Keep-Alive: timeout=5, max=100`, in seconds.
 fn keep_alive_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let value = headers.get(KEEP_ALIVE)?.to_str().ok()?;
     value.split(',').find_map(|parameter| {
         let (name, seconds) = parameter.split_once('=')?;
         let seconds = seconds.trim().trim_matches('"').parse().ok()?;

@@ -235,7 +235,7 @@ fn read_request<'h>(head: &'h Bytes, slots: Slots<'_, 'h>) -> Result<RequestHead
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::Method)?;
     let uri = target::parse(&method, head.slice_ref(path.as_bytes()))?;
     let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    let mut headers = header_map(head, parsed.headers)?;
+    let mut headers = header_map(head, parsed.headers, ADDED_TO_REQUESTS)?;
     target::settle_host(&uri, version, &mut headers)?;
     let body = BodyLength::of_request(version, &headers)?;
     if method == Method::CONNECT && body != BodyLength::Exact(0) {
@@ -276,16 +276,21 @@ fn read_response<'h>(
     let (Some(code), Some(minor)) = (parsed.code, parsed.version) else { return Err(Refusal::StatusLine) };
     let status = StatusCode::from_u16(code).map_err(|_| Refusal::StatusLine)?;
     let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    let headers = header_map(head, parsed.headers)?;
+    let headers = header_map(head, parsed.headers, ADDED_TO_RESPONSES)?;
     let body = BodyLength::of_response(method, status, version, &headers)?;
     let connection = ConnectionOptions::of(&headers);
     let keep_alive = connection.keeps_alive(version == Version::HTTP_11) && body != BodyLength::UntilClose;
     Ok(ResponseHead { status, version, headers, body, keep_alive })
 }
 
+/// Fields that this proxy adds on the way (request id, scheme, attempt; service time), for which there is to be room: a
+/// map that grows is built anew.
+const ADDED_TO_REQUESTS: usize = 3;
+const ADDED_TO_RESPONSES: usize = 1;
+
 /// Slices of the head instead of copies; the `http` crate checks them once more.
-fn header_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Refusal> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
+fn header_map(head: &Bytes, fields: &[httparse::Header<'_>], added: usize) -> Result<HeaderMap, Refusal> {
+    let mut headers = HeaderMap::with_capacity(fields.len() + added);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Refusal::HeaderName)?;
         let value =
@@ -303,7 +308,7 @@ pub(super) fn parse_trailers(section: &Bytes) -> Result<HeaderMap, Refusal> {
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TrailersTooLarge),
         _ => return Err(Refusal::Trailers),
     };
-    let mut trailers = header_map(section, fields).map_err(|_| Refusal::Trailers)?;
+    let mut trailers = header_map(section, fields, 0).map_err(|_| Refusal::Trailers)?;
     for name in &FORBIDDEN_TRAILERS {
         trailers.remove(name);
     }

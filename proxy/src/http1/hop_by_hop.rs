@@ -8,7 +8,7 @@ use super::head::{has_token, tokens};
 #[path = "hop_by_hop_tests.rs"]
 mod tests;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+pub(super) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// The protocol a request asks to change to, when it is one that can be tunnelled. Not `h2c`: HTTP/2 inside a tunnel
@@ -30,6 +30,9 @@ pub fn upgrade_requested(headers: &HeaderMap) -> Option<&HeaderValue> {
 /// Call it before the proxy adds fields of its own: a client can name any field in `Connection`, though not `Host`,
 /// the framing fields, or those that say who the client is.
 pub fn strip_request(headers: &mut HeaderMap, keep_upgrade: bool) {
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     if headers.contains_key(header::TE) {
         let trailers = has_token(headers, &header::TE, b"trailers");
         headers.remove(header::TE);
@@ -42,7 +45,22 @@ pub fn strip_request(headers: &mut HeaderMap, keep_upgrade: bool) {
 
 /// Removes from a response what must not travel on; `Upgrade` stays when `keep_upgrade`.
 pub fn strip_response(headers: &mut HeaderMap, keep_upgrade: bool) {
-    strip(headers, keep_upgrade);
+    if headers.keys().any(is_hop_by_hop) {
+        strip(headers, keep_upgrade);
+    }
+}
+
+/// One look over the few fields of a message costs less than asking the map for each of these names, and mostly
+/// there is none of them.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    match name.as_str().len() {
+        2 => *name == header::TE,
+        7 => *name == header::UPGRADE,
+        10 => *name == header::CONNECTION || *name == KEEP_ALIVE,
+        16 => *name == PROXY_CONNECTION,
+        17 => *name == header::TRANSFER_ENCODING,
+        _ => false,
+    }
 }
 
 fn strip(headers: &mut HeaderMap, keep_upgrade: bool) {

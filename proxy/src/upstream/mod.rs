@@ -38,6 +38,7 @@ mod upstream_tests;
 
 pub use pool::EndpointPool;
 pub use response::ExchangeEnd;
+pub(crate) use response::GRPC_STATUS;
 pub use tcp::{TcpGuard, TcpUpstream};
 
 use std::cell::RefCell;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -16,6 +16,10 @@ use crate::body::{Body, BodyError, BodyErrorKind};
 use crate::error::{ErrorSource, ResponseFlag};
 
 use super::cluster::ClusterState;
+
+/// gRPC's status, in trailers or in the head of a response without content. A constant: a name given as text would be
+/// parsed at each look-up.
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// How a response ended. To be looked at when its body has ended or was dropped.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +66,7 @@ impl ExchangeEnd {
     }
 
     pub(super) fn learn_grpc_status(&self, fields: &HeaderMap) {
-        if let Some(status) = fields.get("grpc-status") {
+        if let Some(status) = fields.get(GRPC_STATUS) {
             self.0.grpc_status.replace(Some(status.clone()));
         }
     }

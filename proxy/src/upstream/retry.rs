@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, StatusCode};
 use weft_model::policy::{RetryConditions, RetryPolicy};
 
 use super::failure::FailureKind;
+use super::response::GRPC_STATUS;
 use crate::error::Progress;
 
 #[cfg(test)]
@@ -85,7 +86,7 @@ pub(crate) fn safe(idempotent_only: bool, method: &Method, progress: Progress) -
 
 /// gRPC's status in a response without content.
 pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 /// The wait before the `retry`th retry (from 1): anything between nothing and twice the mean, which doubles with each
