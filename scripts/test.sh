@@ -6,8 +6,9 @@ step() { printf '\n==> %s (%s)\n' "$1" "$(date +%T)"; }
 
 step "formatting"
 cargo fmt --all --check
-step "building the binaries that scenarios run"
-cargo build --workspace --bins
+# All targets at once: features are the same for the binaries and for the tests, so that nothing is built twice.
+step "building the tests and the binaries that scenarios run"
+cargo build --workspace --all-targets
 step "clippy"
 cargo clippy --workspace --all-targets -- -D warnings
 step "a real Envoy, to read what the control plane writes"

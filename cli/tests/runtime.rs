@@ -1,5 +1,6 @@
 //! The runtime in real namespaces, as root and as an ordinary user.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::tests_outside_test_module, unreachable_pub, missing_docs, reason = "a test program")]
 
 mod stand_in;

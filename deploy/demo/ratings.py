@@ -9,6 +9,7 @@ PORT = int(os.environ.get("PORT", "9080"))
 
 class Ratings(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body leave together
 
     def do_GET(self):
         body = json.dumps({"service": "ratings", "language": "Python", "stars": 4}).encode() + b"\n"

@@ -16,6 +16,7 @@ def stars(book):
 
 class Reviews(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body leave together
 
     def do_GET(self):
         answer = {"service": "reviews", "version": VERSION, "language": "Python", "text": "A fine read."}

@@ -24,6 +24,7 @@ def ask(url, headers):
 
 class Page(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body leave together
 
     def do_GET(self):
         headers = {name: self.headers[name] for name in FORWARDED if self.headers[name]}

@@ -43,7 +43,9 @@ fn main() -> ExitCode {
 fn log_to_standard_error() -> SetLogLevel {
     let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let (filter, handle) = reload::Layer::new(filter);
-    tracing_subscriber::registry().with(filter).with(fmt::layer().with_writer(std::io::stderr)).init();
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = fmt::layer().with_ansi(colour).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(lines).init();
     Arc::new(move |wanted| {
         if let Some(text) = wanted {
             let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;

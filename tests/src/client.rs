@@ -55,7 +55,6 @@ impl Client {
     }
 
     /// A request; nothing happens before it is sent.
-    #[must_use]
     pub fn request(&self, method: &str, url: &str) -> Call {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let uri: Uri = url.parse().expect("a URL");
@@ -75,7 +74,6 @@ impl Client {
     }
 
     /// Requests that go on until they are stopped.
-    #[must_use]
     pub fn load(&self, url: &str) -> LoadPlan {
         LoadPlan::new(self.clone(), url)
     }

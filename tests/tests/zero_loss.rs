@@ -170,10 +170,8 @@ async fn pain_07_an_endpoint_that_vanished_without_a_word_is_tried_once_and_avoi
     let load = shop.load(REVIEWS).start();
     load.more(50).await;
     let record = vanishes.record().await;
-    for part in ["pid"] {
-        let pid = i32::try_from(record[part].as_i64().expect("a pid")).unwrap();
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
-    }
+    let pid = i32::try_from(record["pid"].as_i64().expect("a pid")).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
     load.more(300).await;
     load.stop().await.assert_no_failure();
 }

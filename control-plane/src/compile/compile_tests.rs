@@ -244,6 +244,14 @@ fn subsets_become_clusters_with_their_own_policy_and_endpoints() {
 }
 
 #[test]
+fn a_workload_that_takes_plain_text_only_is_offered_nothing_else() {
+    let policy = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: off}\nspec: {selector: {matchLabels: {version: v1}}, mtls: {mode: DISABLE}}\n";
+    let mesh = Mesh::new(policy);
+    let sets = endpoints(&mesh.0, &Mesh::scope("default", &[]).outbound(&mesh.0));
+    assert!(sets.iter().flat_map(EndpointSet::endpoints).all(|endpoint| !endpoint.mutual_tls));
+}
+
+#[test]
 fn a_declared_protocol_is_never_sniffed() {
     let compiled = configuration(&Mesh::new("").0, &Mesh::scope("default", &[]));
     let listener = |name: &str| compiled.listeners.iter().find(|l| &*l.name == name).unwrap();

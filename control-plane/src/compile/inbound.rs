@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use weft_model::cluster::{Cluster, ClusterName, Discovery, UpstreamHttp};
+use weft_model::cluster::{Cluster, ClusterName, Discovery, ServiceInfo, UpstreamHttp};
 use weft_model::endpoint::{Endpoint, EndpointSet, Health, Locality, LocalityEndpoints, WorkloadInfo};
 use weft_model::listener::{
     Codec, Direction, DownstreamTls, FilterChain, FilterChainMatch, HttpConnection, Inspection, Listener,
@@ -39,6 +39,8 @@ pub(super) struct Inbound {
 struct AppPort {
     number: u16,
     protocol: Option<Protocol>,
+    // The service that telemetry names; of several the first.
+    service: Option<ServiceInfo>,
     provenance: Vec<Provenance>,
 }
 
@@ -66,14 +68,25 @@ fn app_ports(world: &World, scope: &ProxyScope) -> Vec<AppPort> {
             let Port::Number(number) = port.target else { continue };
             let mut provenance = service.provenance.clone();
             provenance.field = port.field.clone();
-            let fresh = AppPort { number, protocol: port.protocol, provenance: Vec::new() };
+            let info = ServiceInfo {
+                host: service.host.clone(),
+                name: service.name.clone(),
+                namespace: service.namespace.clone(),
+            };
+            let fresh =
+                AppPort { number, protocol: port.protocol, service: Some(info), provenance: Vec::new() };
             let known = ports.entry(number).or_insert(fresh);
             known.protocol = known.protocol.or(port.protocol);
             known.provenance.push(provenance);
         }
     }
     for number in &scope.app_ports {
-        ports.entry(*number).or_insert(AppPort { number: *number, protocol: None, provenance: Vec::new() });
+        ports.entry(*number).or_insert(AppPort {
+            number: *number,
+            protocol: None,
+            service: None,
+            provenance: Vec::new(),
+        });
     }
     ports.into_values().collect()
 }
@@ -100,7 +113,12 @@ fn cluster(port: &AppPort) -> Cluster {
         Some(Protocol::Http) => UpstreamHttp::Http1,
         _ => UpstreamHttp::SameAsDownstream,
     };
-    Cluster { http, provenance: port.provenance.clone(), ..Cluster::new(&name, Discovery::Static(endpoints)) }
+    Cluster {
+        http,
+        service: port.service.clone(),
+        provenance: port.provenance.clone(),
+        ..Cluster::new(&name, Discovery::Static(endpoints))
+    }
 }
 
 fn inbound_name(port: u16) -> String {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use weft_proto::api::{RegisterWorkloadRequest, WorkloadPort};
 
+use crate::source::kinds::service::Service;
 use crate::world::WorldWorkload;
 
 #[cfg(test)]
@@ -81,19 +82,27 @@ impl Registration<'_> {
         })
     }
 
-    /// The `Service` that selects the workload by its name; none for a workload that serves nothing.
+    /// The `Service` that selects the workload by its name; none for a workload that serves nothing. It keeps the ports
+    /// that earlier workloads brought to `known`.
     #[must_use]
-    pub fn service(&self) -> Option<serde_json::Value> {
+    pub fn service(&self, known: Option<&Service>) -> Option<serde_json::Value> {
         if self.request.service.is_empty() || self.request.ports.is_empty() {
             return None;
         }
-        let ports = self.request.ports.iter().map(|port| {
-            let mut value = serde_json::json!({"name": port_name(port), "port": port.port});
-            if !port.app_protocol.is_empty() {
-                value["appProtocol"] = port.app_protocol.clone().into();
+        let json = |name: &str, number: u32, app_protocol: &str| {
+            let mut value = serde_json::json!({"name": name, "port": number});
+            if !app_protocol.is_empty() {
+                value["appProtocol"] = app_protocol.into();
             }
             value
+        };
+        let own = self.request.ports.iter().map(|port| json(&port_name(port), port.port, &port.app_protocol));
+        let is_own = |number: u32| self.request.ports.iter().any(|port| port.port == number);
+        let others = known.into_iter().flat_map(|service| &service.ports).filter_map(|port| {
+            let (number, name) = (u32::from(port.port.get()), port.name.as_deref().unwrap_or_default());
+            (!is_own(number)).then(|| json(name, number, port.app_protocol.as_deref().unwrap_or_default()))
         });
+        let ports = own.chain(others);
         Some(serde_json::json!({
             "apiVersion": "v1",
             "kind": "Service",

@@ -32,7 +32,7 @@ fn the_objects_are_ones_that_the_parser_accepts() {
         service_account: "reviews",
         address: "10.250.0.7".parse().unwrap(),
     };
-    for value in [registration.workload_entry(), registration.service().unwrap()] {
+    for value in [registration.workload_entry(), registration.service(None).unwrap()] {
         let parsed = parse_documents("registration", &value.to_string(), "default");
         assert!(parsed.findings.is_empty(), "{:?}", parsed.findings);
         assert_eq!(&**parsed.objects[0].namespace(), "shop");

@@ -96,3 +96,17 @@ async fn a_reference_to_nothing_is_accepted_with_a_finding() {
     assert!(!applied.findings.is_empty());
     assert_eq!(*state.findings(), applied.findings);
 }
+
+#[tokio::test]
+async fn a_service_has_the_ports_of_all_its_workloads() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = open(directory.path());
+    state.register(&reviews()).await.unwrap();
+    let ports = vec![WorkloadPort { port: 7000, ..Default::default() }];
+    state.register(&RegisterWorkloadRequest { ports, ..reviews() }).await.unwrap();
+    let world = state.world().load_full();
+    let ports = &world.services["reviews.default.svc.cluster.local"].ports;
+    let mut numbers: Vec<u16> = ports.iter().map(|port| port.number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [7000, 9080]);
+}

@@ -10,7 +10,7 @@ use weft_proto::api::RegisterWorkloadRequest;
 
 use super::{MeshState, StateError};
 use crate::registry::{Registration, name_for};
-use crate::source::{Object, parse_documents};
+use crate::source::{Object, Origin, Spec, parse_documents};
 use crate::world::WorkloadKey;
 
 /// What was chosen for a workload that joined.
@@ -86,12 +86,17 @@ impl MeshState {
             address: addresses[0],
         };
         let mut objects = parsed(&registration.workload_entry())?;
-        if let Some(service) = registration.service() {
-            let known = self.objects();
-            // A service that the user wrote, or that an earlier workload brought, stays as it is.
-            objects.extend(
-                parsed(&service)?.into_iter().filter(|object| !known.by_name.contains_key(&object.reference)),
-            );
+        let known = self.objects();
+        let service = ObjectRef::new("v1", "Service", &namespace, &request.service);
+        // A service that the user wrote stays as it is; one that an earlier workload brought gets the ports of both.
+        let (is_users, earlier) =
+            match known.by_name.get(&service).map(|object| (object.origin, &object.spec)) {
+                Some((Origin::Run, Spec::Service(spec))) => (false, Some(spec)),
+                Some(_) => (true, None),
+                None => (false, None),
+            };
+        if let Some(service) = registration.service(earlier).filter(|_| !is_users) {
+            objects.extend(parsed(&service)?);
         }
         let key: WorkloadKey = (namespace.as_str().into(), name.as_str().into());
         self.remember(&mut writer, &key, Some(Health::Unhealthy))?;

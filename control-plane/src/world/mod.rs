@@ -17,8 +17,8 @@ use weft_model::identity::TrustDomain;
 use crate::source::Object;
 
 pub use addresses::{AddressBook, AddressRanges};
-pub use policies::Policies;
-pub use service::{EndpointSource, ServicePort, VirtualAddresses, WorldService};
+pub use policies::{Authentication, Policies};
+pub use service::{DnsEndpoint, EndpointSource, ServicePort, VirtualAddresses, WorldService};
 pub use workload::{Port, WorkloadKey, WorldWorkload};
 
 #[cfg(test)]

@@ -16,12 +16,23 @@ use crate::source::{Object, Spec};
 #[derive(Clone, Default, Debug)]
 pub struct Policies {
     virtual_services: Vec<Arc<Object>>,
-    // By namespace and name of the service that is the parent.
-    http_routes: BTreeMap<(Arc<str>, Arc<str>), Vec<Arc<Object>>>,
+    http_routes: BTreeMap<ParentService, Vec<Arc<Object>>>,
     destination_rules: Vec<Arc<Object>>,
     peer_authentications: Vec<Arc<Object>>,
     root_namespace: Arc<str>,
     domain: Arc<str>,
+}
+
+/// Namespace and name of a service that routes are attached to.
+type ParentService = (Arc<str>, Arc<str>);
+
+/// What a workload's port accepts, and who says so.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Authentication<'a> {
+    /// Never [`MtlsMode::Unset`].
+    pub mode: MtlsMode,
+    /// The object and its field; none where it is the default.
+    pub decided_by: Option<(&'a Arc<Object>, Arc<str>)>,
 }
 
 impl Policies {
@@ -139,12 +150,7 @@ impl Policies {
     /// What a workload's port accepts, and who says so: port level, then workload, namespace, mesh; at last
     /// PERMISSIVE (<https://istio.io/latest/docs/reference/config/security/peer_authentication/>).
     #[must_use]
-    pub fn mtls_mode(
-        &self,
-        namespace: &str,
-        labels: &Labels,
-        port: u16,
-    ) -> (MtlsMode, Option<(&Arc<Object>, Arc<str>)>) {
+    pub fn mtls_mode(&self, namespace: &str, labels: &Labels, port: u16) -> Authentication<'_> {
         let all = self.peer_authentications.iter().filter_map(|object| match &object.spec {
             Spec::PeerAuthentication(spec) => Some((object, spec)),
             _ => None,
@@ -164,13 +170,15 @@ impl Policies {
             && let Some(level) = spec.port_level.iter().find(|level| level.port.get() == port)
             && level.mode != MtlsMode::Unset
         {
-            return (level.mode, Some((object, level.field.clone())));
+            return Authentication { mode: level.mode, decided_by: Some((object, level.field.clone())) };
         }
         let places = [workload, within(namespace, false), within(&self.root_namespace, false)];
         let decided = places.into_iter().flatten().find(|(_, spec)| spec.mode != MtlsMode::Unset);
         match decided {
-            Some((object, spec)) => (spec.mode, Some((object, "spec.mtls.mode".into()))),
-            None => (MtlsMode::Permissive, None),
+            Some((object, spec)) => {
+                Authentication { mode: spec.mode, decided_by: Some((object, "spec.mtls.mode".into())) }
+            }
+            None => Authentication { mode: MtlsMode::Permissive, decided_by: None },
         }
     }
 

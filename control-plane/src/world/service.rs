@@ -58,12 +58,15 @@ pub enum EndpointSource {
     /// These.
     Inline(Vec<Arc<WorldWorkload>>),
     /// What these names (with the ports of endpoints by service port name) resolve to.
-    Dns(Vec<(Arc<str>, BTreeMap<Arc<str>, u16>)>),
+    Dns(Vec<DnsEndpoint>),
     /// Whoever the client called.
     OriginalDestination,
     /// Nobody: no selector, and endpoints come from elsewhere.
     Nowhere,
 }
+
+/// A name to resolve, and the ports of what it stands for by service port name.
+pub type DnsEndpoint = (Arc<str>, BTreeMap<Arc<str>, u16>);
 
 /// One port of a service.
 #[derive(Clone, PartialEq, Eq, Debug)]

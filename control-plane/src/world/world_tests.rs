@@ -63,7 +63,8 @@ fn the_narrowest_peer_authentication_decides() {
         ]
         .concat(),
     );
-    let mode = |namespace, app, port| world.policies.mtls_mode(namespace, &labels(&[("app", app)]), port).0;
+    let mode =
+        |namespace, app, port| world.policies.mtls_mode(namespace, &labels(&[("app", app)]), port).mode;
     assert_eq!(mode("default", "a", 80), MtlsMode::Strict);
     assert_eq!(mode("open", "b", 80), MtlsMode::Permissive);
     assert_eq!(mode("open", "a", 80), MtlsMode::Disable);
@@ -72,7 +73,7 @@ fn the_narrowest_peer_authentication_decides() {
 
 #[test]
 fn without_policy_both_are_accepted() {
-    assert_eq!(world(SERVICE).policies.mtls_mode("default", &Labels::new(), 80).0, MtlsMode::Permissive);
+    assert_eq!(world(SERVICE).policies.mtls_mode("default", &Labels::new(), 80).mode, MtlsMode::Permissive);
 }
 
 #[test]

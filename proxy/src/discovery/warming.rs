@@ -1,11 +1,11 @@
 //! Make before break: what is served refers only to what is served too.
 //!
-//! A control plane sends clusters before the routes that name them, but their endpoints come only once they were asked
-//! for, and messages may be split. So a new version of a route table waits, its old version serving, until its
-//! clusters and their endpoints are there; a new version of a listener, until its route tables are served. After a
-//! bounded time they are served all the same: then the reference most likely dangles because the user wrote it so,
-//! and requests get an error that names what is missing. A cluster or table that was taken away is kept while
-//! something served refers to it.
+//! A control plane sends clusters before the routes that name them (the order of the xDS protocol), but their endpoints
+//! come only once they were asked for. So a new version of a route table waits, its old version serving, until its
+//! clusters have their endpoints; a new version of a listener, until its route tables are served. After a bounded time
+//! they are served all the same. A cluster that was not sent at all is not waited for: the reference dangles because
+//! the user wrote it so, and requests get an error that names what is missing, as soon as the policy is acknowledged.
+//! A cluster or table that was taken away is kept while something served refers to it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -152,9 +152,9 @@ fn keep_referenced(served: &Snapshot, next: &mut Snapshot) {
     }
 }
 
-/// Whether a cluster can be served: it is there, and so are its endpoints, should they have to be asked for.
+/// Whether there is nothing to wait for: the cluster's endpoints are there, should they have to be asked for.
 fn is_warm(accepted: &Snapshot, cluster: &Arc<str>) -> bool {
-    accepted.clusters.get(cluster).is_some_and(|cluster| match &cluster.discovery {
+    accepted.clusters.get(cluster).is_none_or(|cluster| match &cluster.discovery {
         Discovery::Endpoints(name) => accepted.endpoints.contains_key(name),
         _ => true,
     })

@@ -413,11 +413,3 @@ pub(crate) fn local(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, test);
 }
-
-/// Counts equal answers.
-pub(crate) fn tally(answers: impl IntoIterator<Item = String>) -> HashMap<String, usize> {
-    answers.into_iter().fold(HashMap::new(), |mut counts, answer| {
-        *counts.entry(answer).or_default() += 1;
-        counts
-    })
-}

@@ -20,6 +20,10 @@ use super::record::RequestRecord;
 use super::tally::failed;
 use crate::filters::trace_context::Span;
 
+#[cfg(test)]
+#[path = "trace_tests.rs"]
+mod tests;
+
 /// Most spans of one message.
 const BATCH: usize = 512;
 

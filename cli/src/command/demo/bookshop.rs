@@ -56,9 +56,11 @@ pub(super) fn prepare(folder: &Path, progress: &dyn Fn(&str)) -> Result<Vec<Serv
     });
     let go = find("go").and_then(|go| {
         progress("building ratings (Go)");
-        let cache = folder.join("go-cache");
         let mut command = Command::new(go);
-        command.current_dir(folder).env("GOCACHE", cache).env("GOFLAGS", "-mod=mod").env("CGO_ENABLED", "0");
+        command.current_dir(folder).env("GOFLAGS", "-mod=mod").env("CGO_ENABLED", "0");
+        if std::env::var_os("HOME").is_none() {
+            command.env("GOCACHE", folder.join("go-cache"));
+        }
         build(command.args(["build", "-o", &path("ratings"), "ratings.go"])).ok()
     });
     services.push(match go {

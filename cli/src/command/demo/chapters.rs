@@ -133,7 +133,11 @@ fn kill(stage: &Stage) -> Result<(), String> {
 }
 
 fn telemetry(stage: &Stage) -> Result<(), String> {
-    // Sidecars report every few seconds: wait until the last visits are in.
+    // What was seen before the crash went with the control plane: long-term figures are Prometheus' to keep.
+    for url in [REVIEWS, "http://shop:9080/books/1"] {
+        stage.visit(url, &["--requests", "400"])?;
+    }
+    // Sidecars report every few seconds: wait until the visits are in.
     let deadline = Instant::now() + Duration::from_secs(20);
     let requests = |service: &str| -> Result<u64, String> {
         let stat = stage.json(&["stat", "--window", "10m"])?;
@@ -141,14 +145,14 @@ fn telemetry(stage: &Stage) -> Result<(), String> {
         let of_it = rows.iter().filter(|row| row["service"].as_str().is_some_and(|name| name.starts_with(service)));
         Ok(of_it.filter_map(|row| row["requests"].as_u64()).sum())
     };
-    while requests("reviews")? < 3000 && Instant::now() < deadline {
+    while requests("reviews")? < 800 && Instant::now() < deadline {
         std::thread::park_timeout(Duration::from_millis(500));
     }
     stage.show(&["stat", "--window", "10m"])?;
     stage.show(&["stat", "--by", "route", "--service", "reviews", "--window", "10m"])?;
     stage.show(&["stat", "--by", "edge", "--window", "10m"])?;
     let seen = requests("reviews")?;
-    claim(seen >= 3000, &format!("{seen} requests to reviews were counted"))?;
+    claim(seen >= 800, &format!("{seen} requests to reviews were counted"))?;
     let edges = stage.json(&["stat", "--by", "edge", "--window", "10m"])?;
     let rows = edges["rows"].as_array().cloned().unwrap_or_default();
     let encrypted = rows.iter().any(|row| row["mtls_share"].as_f64().is_some_and(|share| share >= 0.99));

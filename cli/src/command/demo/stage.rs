@@ -105,18 +105,17 @@ impl Stage {
 
     /// As [`Stage::visit`]; does not wait.
     pub(super) fn visit_in_background(&self, url: &str, more: &[&str]) -> Result<Visit, String> {
-        self.traffic(&[], url, more)
+        self.traffic(&["--name", "visitor"], url, more)
     }
 
     /// Calls a URL from outside the mesh: a process on the same network without a sidecar.
     pub(super) fn visit_from_outside(&self, url: &str, more: &[&str]) -> Result<Summary, String> {
-        self.traffic(&["--no-sidecar"], url, more)?.finish()
+        self.traffic(&["--name", "outsider", "--no-sidecar"], url, more)?.finish()
     }
 
     fn traffic(&self, options: &[&str], url: &str, more: &[&str]) -> Result<Visit, String> {
         let program = self.program.display().to_string();
-        let client = ["run", "--service", "visitor"];
-        let words = [&client, options, &["--", &program, "internal", "traffic", "--url", url], more].concat();
+        let words = [&["run"], options, &["--", &program, "internal", "traffic", "--url", url], more].concat();
         let mut command = self.command(&words);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|error| format!("cannot start a visitor: {error}"))?;

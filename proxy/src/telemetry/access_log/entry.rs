@@ -104,6 +104,11 @@ impl<'a> Entry<'a> {
         }
     }
 
+    fn status(&self) -> u64 {
+        let status = self.request().and_then(|record| record.status);
+        status.map_or(0, |status| u64::from(status.as_u16()))
+    }
+
     pub(super) fn value(&self, operator: &'a Operator) -> Value<'a> {
         match operator {
             Operator::StartTime(_) => Value::Time(self.started_at()),
@@ -121,6 +126,8 @@ impl<'a> Entry<'a> {
                 identity(self.own().filter(|_| self.connection().peer_identity.is_some()))
             }
             Operator::ConnectionTerminationDetails => Value::None,
+            // Envoy writes 0 for connections, too.
+            Operator::ResponseCode => Value::Number(self.status()),
             Operator::UpstreamHost(_)
             | Operator::UpstreamLocalAddress(_)
             | Operator::UpstreamCluster
@@ -180,7 +187,6 @@ fn request_value<'a>(record: &'a RequestRecord<'a>, operator: &'a Operator) -> V
             Version::HTTP_3 => "HTTP/3".into(),
             _ => "HTTP/1.1".into(),
         },
-        Operator::ResponseCode => Value::Number(record.status.map_or(0, |status| u64::from(status.as_u16()))),
         Operator::ResponseCodeDetails => record.details.into(),
         Operator::UpstreamTransportFailureReason => record.transport_failure.into(),
         Operator::RouteName => record.route.into(),
