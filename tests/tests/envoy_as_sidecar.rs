@@ -100,8 +100,8 @@ impl Island {
     fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("weft-e").tempdir_in("/tmp").unwrap();
         // A cable to nowhere: what is not intercepted is lost.
-        let network = "ip link set lo up && ip link add wire type dummy && ip addr add 10.9.9.9/24 dev wire && ip \
-                       link set wire up && ip route add default dev wire && touch \"$1\" && exec sleep 100000";
+        let network = "ip link set lo up && ip link add wire type veth peer name far && ip link set far up && \
+                       ip addr add 10.9.9.9/24 dev wire && ip link set wire up && ip route add default via 10.9.9.1 && touch \"$1\" && exec sleep 100000";
         let ready = directory.path().join("ready");
         let mut unshare = Command::new("setpriv");
         unshare.args(["--pdeathsig", "KILL", "unshare", "--net"]);
