@@ -2,7 +2,7 @@
 //! sidecar understands what is said.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +31,12 @@ pub struct Client {
 impl Client {
     pub(crate) fn new(socket: PathBuf, explicit: Option<String>) -> Self {
         Self { socket, explicit }
+    }
+
+    /// Speaks through a dialer that a test started itself.
+    #[must_use]
+    pub fn at(socket: &Path) -> Self {
+        Self::new(socket.to_path_buf(), None)
     }
 
     /// Connects to `HOST:PORT`, a name that the workload resolves.
