@@ -11,7 +11,7 @@ use hyper::client::conn::{http1, http2};
 use hyper::{HeaderMap, Method, Request, Uri, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use crate::load::LoadPlan;
 
@@ -133,14 +133,6 @@ impl Client {
     pub(crate) fn asks_proxy(&self) -> bool {
         self.explicit.is_some()
     }
-}
-
-/// A plain connection from the machine itself, as a stream of the same kind of calls.
-///
-/// # Errors
-/// When nobody accepts.
-pub async fn from_host(place: &str) -> io::Result<TcpStream> {
-    TcpStream::connect(place).await
 }
 
 async fn read_to_end(stream: &mut Stream) -> io::Result<Vec<u8>> {
