@@ -1,8 +1,8 @@
 //! Puts the parts together and runs them until SIGTERM.
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +30,10 @@ use crate::source::set::Source;
 use crate::state::MeshState;
 use crate::telemetry::{ReportService, Statistics, StatisticsSettings};
 use crate::world::{MeshSettings, WorkloadKey};
+
+#[cfg(test)]
+#[path = "app_tests.rs"]
+mod tests;
 
 /// Why the control plane cannot run; each says what to do.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -113,6 +117,10 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     if let Some(directory) = directory.as_ref() {
         tokio::spawn(follow_directory(directory.watch(), state.clone()));
     }
+    // Before anybody can ask how far a change is.
+    let world = state.world().load_full();
+    let served = world.workloads.iter().filter(|(_, workload)| workload.mutual_tls);
+    push.tracker().expect(served.map(|((namespace, name), _)| format!("{name}.{namespace}")));
     tokio::spawn(watch_presence(push.clone(), state.clone()));
 
     let socket = UnixListenerStream::new(bind_socket(&settings.socket)?);
@@ -131,12 +139,16 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     push.close();
     // Streams that clients hold open must not keep the process.
     let _ = tokio::time::timeout(Duration::from_secs(5), command_line).await;
-    let _ = std::fs::remove_file(&settings.socket);
+    let _ = fs::remove_file(&settings.socket);
     Ok(())
 }
 
 fn authority_settings(settings: &Settings) -> AuthoritySettings {
-    let own = AuthoritySettings::new(settings.state_dir.clone(), settings.trust_domain.clone());
+    let own = AuthoritySettings {
+        default_lifetime: settings.certificate_lifetime,
+        max_lifetime: settings.certificate_lifetime,
+        ..AuthoritySettings::new(settings.state_dir.clone(), settings.trust_domain.clone())
+    };
     match (&settings.root_cert, &settings.root_key) {
         (Some(certificate), Some(key)) => AuthoritySettings {
             root: RootSource::Given { certificate: certificate.clone(), key: key.clone(), roots: None },
@@ -152,21 +164,37 @@ async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(in_use)
 }
 
-/// Binds the socket for `weft`. One that a killed control plane left is taken over; one that answers is not.
+/// Binds the socket for `weft`. One that a killed control plane left is taken over; one that answers is not, nor is
+/// any other file. Made in a directory of its own, so that nobody else can open it before its mode is set.
 fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
     let named = |error: io::Error| {
         io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
     };
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(named(io::Error::new(io::ErrorKind::AddrInUse, "another control plane answers there")));
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(error)),
+    let refused = |kind, why: &str| Err(named(io::Error::new(kind, why.to_owned())));
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return refused(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no socket is there; choose another path",
+            );
+        }
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return refused(io::ErrorKind::AddrInUse, "another control plane answers there");
+        }
         _ => {}
     }
-    let listener = UnixListener::bind(path).map_err(named)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(named)?;
-    Ok(listener)
+    let private = path.with_file_name(format!(".{:x}", std::process::id()));
+    let _ = fs::remove_dir_all(&private);
+    fs::DirBuilder::new().mode(0o700).create(&private).map_err(named)?;
+    let beside = private.join("s");
+    let bound = UnixListener::bind(&beside).and_then(|listener| {
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&beside, path)?;
+        Ok(listener)
+    });
+    let _ = fs::remove_dir_all(&private);
+    bound.map_err(named)
 }
 
 async fn report_end(name: &'static str, server: impl Future<Output = Result<(), tonic::transport::Error>>) {
@@ -207,6 +235,7 @@ async fn give_up_on(key: WorkloadKey, push: Arc<Push<WorldCompiler>>, state: Arc
     let came_back =
         || push.connected().iter().any(|hello| *hello.id.namespace == *key.0 && *hello.id.workload == *key.1);
     tokio::time::sleep(ABSENCE_LIMIT).await;
+    push.tracker().give_up(&format!("{}.{}", key.1, key.0));
     // A workload without a sidecar has nobody to miss.
     let has_sidecar = state.world().load().workloads.get(&key).is_some_and(|workload| workload.mutual_tls);
     if !has_sidecar || came_back() {

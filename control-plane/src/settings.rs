@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use weft_model::identity::TrustDomain;
 
@@ -62,6 +63,15 @@ pub struct Settings {
     /// Its private key, PEM, readable by nobody else; needs --root-cert.
     #[arg(long, value_name = "FILE", requires = "root_cert")]
     pub root_key: Option<PathBuf>,
+    /// How long workloads' certificates last at most; sidecars renew them well before.
+    #[arg(
+        long,
+        default_value = "24h",
+        env = "WEFT_CERTIFICATE_LIFETIME",
+        value_parser = certificate_lifetime,
+        value_name = "TIME"
+    )]
+    pub certificate_lifetime: Duration,
     /// Workloads live on the loopback address, without interception.
     #[arg(long)]
     pub explicit: bool,
@@ -84,4 +94,12 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
         return Ok(address);
     }
     Err(format!("`{text}` is no loopback address: what is served there has no authentication"))
+}
+
+fn certificate_lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = humantime::parse_duration(text).map_err(|error| format!("{error}; such as 24h"))?;
+    if lifetime < Duration::from_secs(5) {
+        return Err(format!("`{text}` is too short to renew anything in time: at least 5s"));
+    }
+    Ok(lifetime)
 }

@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod endpoint;
 pub mod snapshot;
 pub mod xds;
+pub mod describe;
 
 pub mod identity;
 pub mod node;

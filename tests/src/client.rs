@@ -2,7 +2,7 @@
 //! sidecar understands what is said.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +33,12 @@ impl Client {
         Self { socket, explicit }
     }
 
+    /// Speaks through a dialer that a test started itself.
+    #[must_use]
+    pub fn at(socket: &Path) -> Self {
+        Self::new(socket.to_path_buf(), None)
+    }
+
     /// Connects to `HOST:PORT`, a name that the workload resolves.
     ///
     /// # Errors
@@ -49,7 +55,6 @@ impl Client {
     }
 
     /// A request; nothing happens before it is sent.
-    #[must_use]
     pub fn request(&self, method: &str, url: &str) -> Call {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let uri: Uri = url.parse().expect("a URL");
@@ -69,7 +74,6 @@ impl Client {
     }
 
     /// Requests that go on until they are stopped.
-    #[must_use]
     pub fn load(&self, url: &str) -> LoadPlan {
         LoadPlan::new(self.clone(), url)
     }

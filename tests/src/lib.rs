@@ -11,6 +11,8 @@ pub mod app;
 pub mod client;
 pub mod load;
 pub mod mesh;
+pub mod secrets;
 pub mod wait;
 pub mod workload;
 pub mod xds_client;
+pub mod xds_server;

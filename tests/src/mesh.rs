@@ -118,7 +118,7 @@ impl Mesh {
             }
             programs = copies;
             fs::create_dir(directory.path().join("base")).expect("a directory");
-            chown(&directory.path().join("base"), Some(user), Some(user)).expect("given to the user");
+            chown(directory.path().join("base"), Some(user), Some(user)).expect("given to the user");
         } else {
             fs::create_dir(directory.path().join("base")).expect("a directory");
         }

@@ -140,6 +140,9 @@ impl Mesh for Api {
         let request = request.into_inner();
         let (objects, mut findings) = parse(&request.files, &request.namespace);
         if findings.iter().any(Finding::is_error) {
+            // The others are reviewed all the same, so that everything that is wrong is told at once.
+            let others = self.state.apply(&objects, true).await.map_err(|error| internal(&error))?;
+            findings.extend(others.findings);
             return Ok(Response::new(Self::rejected(&findings)));
         }
         let mut applied =
@@ -245,6 +248,7 @@ impl Mesh for Api {
         let request = request.into_inner();
         let namespace = or_default(&request.namespace);
         self.state.deregister(namespace, &request.name).await.map_err(|error| internal(&error))?;
+        self.push.tracker().give_up(&format!("{}.{namespace}", request.name));
         Ok(Response::new(DeregisterWorkloadResponse {}))
     }
 

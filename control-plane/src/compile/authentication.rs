@@ -15,10 +15,19 @@ pub(super) struct Accepts {
 }
 
 /// What the policies say of a port; port 0 asks for all that none names.
+///
+/// `DISABLE` keeps clients from using mutual TLS ([`is_disabled`]). It is accepted all the same: a client that has not
+/// heard of the policy yet loses no request, and TLS of an application's own is told apart by its ALPN.
 pub(super) fn accepts(world: &World, namespace: &str, labels: &Labels, port: u16) -> Accepts {
     match world.policies.mtls_mode(namespace, labels, port).mode {
         MtlsMode::Strict => Accepts { mutual_tls: true, plain_text: false },
-        MtlsMode::Disable => Accepts { mutual_tls: false, plain_text: true },
-        MtlsMode::Permissive | MtlsMode::Unset => Accepts { mutual_tls: true, plain_text: true },
+        MtlsMode::Disable | MtlsMode::Permissive | MtlsMode::Unset => {
+            Accepts { mutual_tls: true, plain_text: true }
+        }
     }
+}
+
+/// Whether clients are to call a port in plain text.
+pub(super) fn is_disabled(world: &World, namespace: &str, labels: &Labels, port: u16) -> bool {
+    world.policies.mtls_mode(namespace, labels, port).mode == MtlsMode::Disable
 }

@@ -286,7 +286,7 @@ fn permissive_takes_both_and_strict_refuses_plain_text() {
     for (policies, plain, mutual) in [
         ("", Some("inbound_9080_http"), Some("inbound_9080_mtls_http")),
         (strict, None, Some("inbound_9080_mtls_http")),
-        (&disable, Some("inbound_9080_http"), Some("inbound_9080_tls")),
+        (&disable, Some("inbound_9080_http"), Some("inbound_9080_mtls_http")),
     ] {
         assert_eq!(inbound(policies, Transport::Raw, &["http/1.1"], 9080).as_deref(), plain);
         assert_eq!(inbound(policies, Transport::Tls, &["istio-http/1.1", "istio"], 9080).as_deref(), mutual);

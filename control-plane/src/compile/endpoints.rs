@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use weft_model::endpoint::{Endpoint, EndpointSet, Health, Locality, LocalityEndpoints};
 
-use super::authentication::accepts;
+use super::authentication::is_disabled;
 use super::clusters;
 use super::outbound::{cluster_name, has_endpoint_lane};
 use super::scope::OutboundScope;
@@ -49,10 +49,9 @@ fn set<'a>(
             address: SocketAddr::new(workload.address, number),
             health: workload.health,
             weight: workload.weight.max(1),
-            // A sidecar that was told to take plain text only must not be offered anything else.
             mutual_tls: workload.mutual_tls
                 && service.internal
-                && accepts(world, &workload.namespace, &workload.labels, number).mutual_tls,
+                && !is_disabled(world, &workload.namespace, &workload.labels, number),
             workload: workload.info(&world.mesh),
         }));
     }

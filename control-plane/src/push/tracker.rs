@@ -1,6 +1,6 @@
 //! Who has acknowledged what: how far a revision is rolled out, and how each proxy stands.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -113,6 +113,8 @@ impl Connection {
 struct Proxies {
     connected: BTreeMap<u64, Arc<Connection>>,
     gone: HashMap<ProxyId, (Instant, api::ProxyStatusEntry)>,
+    // `WORKLOAD.NAMESPACE` of those that an earlier life of this process served.
+    expected: BTreeSet<String>,
 }
 
 /// All proxies, by what they answered.
@@ -137,10 +139,27 @@ impl Tracker {
         let connection = Arc::new(Connection { id, hello, since: Instant::now(), session });
         let mut proxies = self.proxies();
         proxies.gone.remove(&connection.hello.id);
+        proxies.expected.remove(&connection.hello.id.short());
         proxies.connected.insert(id, connection.clone());
         drop(proxies);
         self.moved();
         connection
+    }
+
+    /// Proxies, `WORKLOAD.NAMESPACE`, that were served before this process started and are about to come back: until
+    /// they do, or are given up, no rollout is done without them.
+    pub fn expect(&self, proxies: impl IntoIterator<Item = String>) {
+        let mut all = self.proxies();
+        let connected: BTreeSet<String> = all.connected.values().map(|it| it.hello.id.short()).collect();
+        all.expected.extend(proxies.into_iter().filter(|proxy| !connected.contains(proxy)));
+    }
+
+    /// A proxy that was expected does not come back.
+    pub fn give_up(&self, proxy: &str) {
+        let was_expected = self.proxies().expected.remove(proxy);
+        if was_expected {
+            self.moved();
+        }
     }
 
     /// Gives the number of streams that the same proxy still has.
@@ -178,7 +197,9 @@ impl Tracker {
     /// How far a revision is, now.
     #[must_use]
     pub fn count(&self, revision: u64) -> Rollout {
-        let mut rollout = Rollout { revision, done: true, ..Rollout::default() };
+        let pending: Vec<String> = self.proxies().expected.iter().cloned().collect();
+        let mut rollout =
+            Rollout { revision, done: true, concerned: pending.len(), pending, ..Rollout::default() };
         for connection in self.connections() {
             let (session, proxy) = (connection.session(), connection.hello.id.short());
             if session.revision() < revision {
@@ -237,8 +258,15 @@ impl Tracker {
         let mut proxies = self.proxies();
         proxies.gone.retain(|_, (at, _)| now - *at < GONE.0);
         let mut gone: Vec<_> = proxies.gone.values().map(|(_, entry)| entry.clone()).collect();
+        let expected = proxies.expected.iter();
+        gone.extend(
+            expected.map(|proxy| api::ProxyStatusEntry {
+                proxy: proxy.clone(),
+                ..api::ProxyStatusEntry::default()
+            }),
+        );
         drop(proxies);
-        gone.sort_by(|a, b| a.node.cmp(&b.node));
+        gone.sort_by(|a, b| (&a.node, &a.proxy).cmp(&(&b.node, &b.proxy)));
         entries.append(&mut gone);
         entries.retain(|entry| proxy.is_none_or(|wanted| entry.proxy == wanted || entry.node == wanted));
         entries

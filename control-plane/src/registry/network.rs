@@ -88,14 +88,17 @@ pub struct WorkloadNetworks {
 }
 
 impl WorkloadNetworks {
-    /// Addresses of a new workload: the number after the last one, so that an address is not used again soon, when
-    /// somebody may still believe it to be another's. None when all are taken.
+    /// Addresses of a new workload: the number after the one that was given last (`last`, 0 at first), so that an
+    /// address is not used again soon, when somebody may still believe it to be another's: neighbours remember
+    /// hardware addresses, clients connections. None when all are taken.
     #[must_use]
-    pub fn allocate(&self, taken: &BTreeSet<IpAddr>) -> Option<Vec<IpAddr>> {
+    pub fn allocate(&self, taken: &BTreeSet<IpAddr>, last: &mut u32) -> Option<Vec<IpAddr>> {
         let hosts = self.v4.hosts();
-        let last = (2..=hosts).rev().find(|n| taken.contains(&self.v4.host(*n))).unwrap_or(1);
-        let number = (last + 1..=hosts).chain(2..last).find(|n| !taken.contains(&self.v4.host(*n)))?;
-        Some(std::iter::once(self.v4).chain(self.v6).map(|network| network.host(number)).collect())
+        let highest = || (2..=hosts).rev().find(|n| taken.contains(&self.v4.host(*n))).unwrap_or(1);
+        let from = if *last == 0 { highest() } else { *last };
+        let number = (from + 1..=hosts).chain(2..=from).find(|n| !taken.contains(&self.v4.host(*n)))?;
+        *last = number;
+        Some(self.iter().map(|network| network.host(number)).collect())
     }
 
     /// The networks, IPv4 first.

@@ -6,20 +6,25 @@ fn networks() -> WorkloadNetworks {
 
 #[test]
 fn addresses_are_given_in_turn_and_used_again_only_at_the_end() {
-    let mut taken = BTreeSet::new();
+    let (mut taken, mut last) = (BTreeSet::new(), 0);
     let mut order = Vec::new();
-    while let Some(addresses) = networks().allocate(&taken) {
+    while let Some(addresses) = networks().allocate(&taken, &mut last) {
         order.push(addresses[0].to_string());
         taken.insert(addresses[0]);
         assert_eq!(addresses.len(), 2);
     }
     assert_eq!((order.len(), order[0].as_str(), order[12].as_str()), (13, "10.250.0.2", "10.250.0.14"));
     taken.remove(&"10.250.0.5".parse().unwrap());
-    assert_eq!(networks().allocate(&taken).unwrap()[0].to_string(), "10.250.0.5");
-    assert_eq!(
-        networks().allocate(&BTreeSet::from(["10.250.0.4".parse().unwrap()])).unwrap()[0].to_string(),
-        "10.250.0.5"
-    );
+    assert_eq!(networks().allocate(&taken, &mut last).unwrap()[0].to_string(), "10.250.0.5");
+}
+
+#[test]
+fn an_address_that_was_given_back_is_not_the_next_one() {
+    let taken = BTreeSet::from(["10.250.0.4".parse().unwrap()]);
+    let mut last = 0;
+    for expected in ["10.250.0.5", "10.250.0.6"] {
+        assert_eq!(networks().allocate(&taken, &mut last).unwrap()[0].to_string(), expected);
+    }
 }
 
 #[test]

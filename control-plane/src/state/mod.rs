@@ -67,6 +67,8 @@ pub struct MeshState {
 struct Writer {
     mesh: Arc<MeshSettings>,
     networks: WorkloadNetworks,
+    // Number of the workload that got the last address; 0 until one did.
+    last_address: u32,
     // Workloads of `weft run`, what was applied, and what stands in the user's directory: the later wins.
     run: Store,
     api: Store,
@@ -95,6 +97,7 @@ impl MeshState {
         let mut writer = Writer {
             mesh: Arc::new(mesh),
             networks,
+            last_address: 0,
             run: Store::open(&file("run"), Origin::Run)?,
             api: Store::open(&file("api"), Origin::Api)?,
             directory: watched,

@@ -76,7 +76,8 @@ impl MeshState {
             vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]
         } else {
             let taken = world.workloads.values().map(|workload| workload.address).collect();
-            writer.networks.allocate(&taken).ok_or(RegistrationError::NoAddress)?
+            let networks = writer.networks;
+            networks.allocate(&taken, &mut writer.last_address).ok_or(RegistrationError::NoAddress)?
         };
         let registration = Registration {
             request,

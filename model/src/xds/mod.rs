@@ -53,7 +53,7 @@ use crate::listener::Listener;
 use crate::route::RouteTable;
 
 #[cfg(test)]
-mod strategies;
+pub(crate) mod strategies;
 #[cfg(test)]
 mod round_trip_tests;
 #[cfg(test)]

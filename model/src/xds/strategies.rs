@@ -215,7 +215,7 @@ fn route() -> impl Strategy<Value = Route> {
     )
 }
 
-pub(super) fn routes() -> impl Strategy<Value = RouteTable> {
+pub(crate) fn routes() -> impl Strategy<Value = RouteTable> {
     let domain = prop_oneof![name(), Just("*".into()), name().prop_map(|name| format!("*.{name}").into())];
     let host = (name(), vec(domain, 1..3), vec(route(), 0..3))
         .prop_map(|(name, domains, routes)| VirtualHost { name, domains, routes });
@@ -282,7 +282,7 @@ fn chain() -> impl Strategy<Value = FilterChain> {
     })
 }
 
-pub(super) fn listener() -> impl Strategy<Value = Listener> {
+pub(crate) fn listener() -> impl Strategy<Value = Listener> {
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
     let inspection = (any::<bool>(), any::<bool>(), prop_oneof![Just(Duration::ZERO), duration()])
         .prop_map(|(tls, http, timeout)| Inspection { tls, http, timeout });
@@ -322,7 +322,7 @@ pub(super) fn listener() -> impl Strategy<Value = Listener> {
         )
 }
 
-pub(super) fn endpoints() -> impl Strategy<Value = EndpointSet> {
+pub(crate) fn endpoints() -> impl Strategy<Value = EndpointSet> {
     let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
     let workload =
         (name(), name(), name(), name(), name()).prop_map(|(name, namespace, service, version, cluster)| {
@@ -344,7 +344,7 @@ pub(super) fn endpoints() -> impl Strategy<Value = EndpointSet> {
     (name(), vec(group, 0..3)).prop_map(|(cluster, localities)| EndpointSet { cluster, localities })
 }
 
-pub(super) fn cluster() -> impl Strategy<Value = Cluster> {
+pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
     let discovery = prop_oneof![
         name().prop_map(Discovery::Endpoints),
         endpoints().prop_map(Discovery::Static),
@@ -415,6 +415,6 @@ pub(super) fn cluster() -> impl Strategy<Value = Cluster> {
         })
 }
 
-pub(super) fn names() -> impl Strategy<Value = Names> {
+pub(crate) fn names() -> impl Strategy<Value = Names> {
     hash_map("[a-z]{1,5}\\.[a-z]{1,5}".prop_map(Into::into), vec(any::<IpAddr>(), 0..3), 0..9)
 }

@@ -4,6 +4,9 @@
 //! something is a POST. Three doors lead in: the administration address (loopback) and its Unix socket, with
 //! everything; the readiness port 15021; and the Prometheus port 15090. The last two show nothing else.
 
+#[cfg(test)]
+#[path = "admin_tests.rs"]
+mod tests;
 mod dump;
 mod pages;
 mod server;
@@ -19,6 +22,9 @@ use crate::discovery::Discovery;
 
 pub use pages::{Door, Page, page};
 pub use server::{Admin, AdminAddresses};
+
+/// Why a proxy that drains takes no traffic.
+pub const DRAINING: &str = "draining";
 
 /// Answers with a text or a value.
 pub type Show<T> = Arc<dyn Fn() -> T + Send + Sync>;

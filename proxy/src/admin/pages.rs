@@ -132,7 +132,9 @@ fn clusters(state: &AdminState) -> Page {
 }
 
 fn logging(state: &AdminState, uri: &Uri) -> Page {
-    match (state.log_level)(parameter(uri, "level")) {
+    let level = parameter(uri, "level");
+    let level = level.map(|level| percent_encoding::percent_decode_str(level).decode_utf8_lossy());
+    match (state.log_level)(level.as_deref()) {
         Ok(level) => text(StatusCode::OK, &format!("active loggers:\n  {level}\n")),
         Err(error) => text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
     }
@@ -143,7 +145,7 @@ fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
-/// The metrics of others, and the configuration's age.
+/// The metrics of others, and how discovery does.
 async fn metrics(state: &AdminState) -> String {
     let mut body = (state.metrics)().await;
     // OpenMetrics texts end so; what follows must come before.
@@ -155,9 +157,6 @@ async fn metrics(state: &AdminState) -> String {
     let gauge = |body: &mut String, name: &str, help: &str, value: f64| {
         let _ = writeln!(body, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
     };
-    if let Some(age) = state.discovery.status.age_seconds() {
-        gauge(&mut body, "weft_config_age_seconds", "Time since the control plane was last heard.", age);
-    }
     let connected = f64::from(u8::from(stream.connected));
     gauge(
         &mut body,
@@ -175,6 +174,16 @@ async fn metrics(state: &AdminState) -> String {
     body
 }
 
+/// As Envoy's `ServerInfo.State`.
+fn state_of(state: &AdminState, reason: Option<&str>) -> &'static str {
+    match reason {
+        None => "LIVE",
+        Some(super::DRAINING) => "DRAINING",
+        Some(_) if state.discovery.is_configured() => "INITIALIZING",
+        Some(_) => "PRE_INITIALIZING",
+    }
+}
+
 fn server_info(state: &AdminState) -> Value {
     let reason = state.unready_reason();
     let stream = state.discovery.status.stream();
@@ -182,7 +191,7 @@ fn server_info(state: &AdminState) -> Value {
     let time = |at: SystemTime| jiff::Timestamp::try_from(at).map(|at| at.to_string()).unwrap_or_default();
     json!({
         "version": format!("weft-proxy/{}", env!("CARGO_PKG_VERSION")),
-        "state": if reason.is_none() { "LIVE" } else { "PRE_INITIALIZING" },
+        "state": state_of(state, reason.as_deref()),
         "reason": reason,
         "uptime_current_epoch": format!("{}s", uptime.as_secs()),
         "node": { "id": state.node },

@@ -107,17 +107,35 @@ impl Admin {
     }
 }
 
-/// A socket that a former process left behind is replaced; one that answers is not.
+/// A socket that a former process left behind is replaced; one that answers is not, nor is any other file. Made in a
+/// directory of its own, so that nobody else can open it before its mode is set.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
-        fs::remove_file(path).map_err(named)?;
+    let refused = |kind, why: &str| Err(named(io::Error::new(kind, why.to_owned())));
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return refused(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no socket is there; choose another path",
+            );
+        }
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return refused(io::ErrorKind::AddrInUse, "another process answers there");
+        }
+        _ => {}
     }
-    let listener = UnixListener::bind(path).map_err(named)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(named)?;
-    Ok(listener)
+    let private = path.with_file_name(format!(".{:x}", std::process::id()));
+    let _ = fs::remove_dir_all(&private);
+    fs::DirBuilder::new().mode(0o700).create(&private).map_err(named)?;
+    let beside = private.join("s");
+    let bound = UnixListener::bind(&beside).and_then(|listener| {
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&beside, path)?;
+        Ok(listener)
+    });
+    let _ = fs::remove_dir_all(&private);
+    bound.map_err(named)
 }
 
 async fn serve<S>(stream: S, state: AdminState, door: Door)

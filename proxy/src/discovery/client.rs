@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
@@ -19,6 +20,10 @@ use weft_proto::xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use super::status::{Origin, Status};
 use super::store::{Refused, Store};
 use super::{Discovery, DiscoverySettings, last_good};
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
 
 /// gRPC's INVALID_ARGUMENT, which says that an answer was refused.
 const INVALID_ARGUMENT: i32 = 3;
@@ -34,7 +39,13 @@ pub struct Client {
     changed: watch::Sender<u64>,
     status: Arc<Status>,
     look_again: Option<Instant>,
+    // Whether something waits for what it refers to.
+    warming: bool,
     write_at: Option<Instant>,
+    // Only one at a time, or they would write into the same file.
+    writing: Option<JoinHandle<()>>,
+    // Until when the table of names is waited for, once everything else is there.
+    names_until: Option<Instant>,
 }
 
 /// Why a stream ended.
@@ -49,6 +60,8 @@ struct Stream {
     requests: mpsc::UnboundedSender<DeltaDiscoveryRequest>,
     // What was asked for by name.
     asked: HashMap<&'static str, BTreeSet<String>>,
+    // Acknowledgements of what is accepted but not served yet.
+    withheld: Vec<DeltaDiscoveryRequest>,
 }
 
 impl Client {
@@ -58,8 +71,18 @@ impl Client {
         let status = Arc::new(Status::default());
         let discovery = Discovery { snapshot: snapshot.clone(), changed, status: status.clone() };
         let store = Store::new(settings.warming);
-        let mut client =
-            Self { settings, store, snapshot, changed: sender, status, look_again: None, write_at: None };
+        let mut client = Self {
+            settings,
+            store,
+            snapshot,
+            changed: sender,
+            status,
+            look_again: None,
+            warming: false,
+            write_at: None,
+            writing: None,
+            names_until: None,
+        };
         client.load_last_good();
         (discovery, client)
     }
@@ -72,7 +95,10 @@ impl Client {
             failures = if end.answered { 0 } else { failures + 1 };
             tracing::warn!(trouble = %end.trouble, failures, "no stream to the control plane; serving what is known");
             self.status.update(|stream| {
-                stream.connected = false;
+                // While the stream was open, what was served was the newest.
+                if std::mem::take(&mut stream.connected) {
+                    stream.last_contact = Some(SystemTime::now());
+                }
                 stream.trouble = Some(end.trouble);
             });
             let again = Instant::now() + self.backoff(failures);
@@ -95,7 +121,7 @@ impl Client {
     /// One stream, until it ends.
     async fn stream(&mut self, channel: Channel) -> StreamEnd {
         let (requests, receiver) = mpsc::unbounded_channel();
-        let mut stream = Stream { requests, asked: HashMap::new() };
+        let mut stream = Stream { requests, asked: HashMap::new(), withheld: Vec::new() };
         self.open(&mut stream);
         let mut client =
             AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
@@ -130,7 +156,10 @@ impl Client {
                     }
                     Err(status) => return StreamEnd { trouble: describe(&status), answered },
                 },
-                () = sleep_until(self.look_again) => self.publish(),
+                () = sleep_until(self.look_again) => {
+                    self.publish();
+                    self.acknowledge(&mut stream);
+                }
                 () = sleep_until(self.write_at) => self.write(),
             }
         }
@@ -173,7 +202,7 @@ impl Client {
         self.subscribe(stream, type_url::ROUTE, self.store.route_names());
         self.publish();
         self.note(answer, result.as_ref().err());
-        stream.send(DeltaDiscoveryRequest {
+        stream.withheld.push(DeltaDiscoveryRequest {
             type_url: answer.type_url.clone(),
             response_nonce: answer.nonce.clone(),
             error_detail: result.err().map(|refused| RpcStatus {
@@ -183,6 +212,20 @@ impl Client {
             }),
             ..Default::default()
         });
+        self.acknowledge(stream);
+    }
+
+    /// Sends acknowledgements. Whoever waits for those of listeners and routes wants to know that they are served, so
+    /// they are withheld, within the bound of warming, while something waits for what it refers to.
+    fn acknowledge(&self, stream: &mut Stream) {
+        let warming = self.warming;
+        let waits = |request: &DeltaDiscoveryRequest| {
+            let warms = [type_url::LISTENER, type_url::ROUTE].contains(&request.type_url.as_str());
+            warming && warms && request.error_detail.is_none()
+        };
+        for request in std::mem::take(&mut stream.withheld) {
+            if waits(&request) { stream.withheld.push(request) } else { stream.send(request) }
+        }
     }
 
     fn note(&self, answer: &DeltaDiscoveryResponse, refused: Option<&Refused>) {
@@ -194,9 +237,8 @@ impl Client {
         let concerns = |name: &String| {
             answer.resources.iter().any(|one| one.name == *name) || answer.removed_resources.contains(name)
         };
-        let set =
-            answer.resources.iter().filter(|one| !refusals.iter().any(|refusal| refusal.name == one.name));
-        let set = set.map(|one| (one.name.clone(), one.version.clone())).collect();
+        let accepted = |name: &String| Some((name.clone(), self.store.version_of(url, name)?.to_owned()));
+        let set = answer.resources.iter().filter_map(|one| accepted(&one.name)).collect();
         self.status.changed_versions(url, set, &answer.removed_resources);
         self.status.update(|stream| {
             stream.last_contact = Some(SystemTime::now());
@@ -218,37 +260,62 @@ impl Client {
             resource_names_unsubscribe: asked.difference(&wanted).cloned().collect(),
             ..Default::default()
         };
-        self.store.retain(url, &wanted);
+        let gone = self.store.retain(url, &wanted);
+        self.status.changed_versions(url, Vec::new(), &gone);
         stream.asked.insert(url, wanted);
         stream.send(request);
     }
 
     fn publish(&mut self) {
-        let published = self.store.publish(Instant::now());
+        let now = Instant::now();
+        let published = self.store.publish(now);
         self.look_again = published.look_again;
-        let Some(snapshot) = published.snapshot else { return };
-        let version = snapshot.version;
-        self.snapshot.store(Arc::new(snapshot));
-        self.changed.send_replace(version);
-        if self.store.is_complete() {
+        self.warming = published.look_again.is_some();
+        let changed = published.snapshot.is_some();
+        if let Some(snapshot) = published.snapshot {
+            let version = snapshot.version;
+            self.snapshot.store(Arc::new(snapshot));
+            self.changed.send_replace(version);
+        }
+        if self.is_complete(now) {
             self.status.configured(Origin::ControlPlane);
-            if self.settings.state_dir.is_some() {
-                self.write_at.get_or_insert(Instant::now() + self.settings.write_after);
+            if changed && self.settings.state_dir.is_some() {
+                self.write_at.get_or_insert(now + self.settings.write_after);
             }
         }
+    }
+
+    /// Whether a workload may start by what is served. That includes names, which it asks for first of all; but not
+    /// every control plane sends any, so they are waited for no longer than warming takes.
+    fn is_complete(&mut self, now: Instant) -> bool {
+        if !self.store.is_complete() {
+            return false;
+        }
+        if self.store.is_answered(type_url::NAME_TABLE) {
+            return true;
+        }
+        let until = *self.names_until.get_or_insert(now + self.settings.warming);
+        if now < until {
+            self.look_again = Some(self.look_again.map_or(until, |at| at.min(until)));
+        }
+        now >= until
     }
 
     /// Writes the accepted resources to disk, on a thread that may wait for it.
     fn write(&mut self) {
         self.write_at = None;
+        if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            self.write_at = Some(Instant::now() + self.settings.write_after);
+            return;
+        }
         let Some(directory) = &self.settings.state_dir else { return };
         let path = last_good::path(directory);
         let responses = self.store.responses();
-        tokio::task::spawn_blocking(move || {
+        self.writing = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = last_good::write(&path, &responses) {
                 tracing::warn!(path = %path.display(), %error, "the last good configuration could not be written");
             }
-        });
+        }));
     }
 
     fn load_last_good(&mut self) {
@@ -275,6 +342,9 @@ impl Client {
         store.set_warming(self.settings.warming);
         self.status.set_versions(&store);
         self.status.configured(Origin::LastGood);
+        // It was in force when it was written, at the latest.
+        let written = path.metadata().and_then(|metadata| metadata.modified()).ok();
+        self.status.update(|stream| stream.last_contact = written);
         self.changed.send_replace(snapshot.version);
         self.snapshot.store(Arc::new(snapshot));
         self.store = store;

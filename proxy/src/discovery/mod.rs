@@ -41,7 +41,7 @@ pub struct DiscoverySettings {
     pub backoff_base: Duration,
     /// Longest wait.
     pub backoff_max: Duration,
-    /// The accepted resources are written when nothing changed for so long.
+    /// The accepted resources are written so long after a change, together with what changed meanwhile.
     pub write_after: Duration,
 }
 

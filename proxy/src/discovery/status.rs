@@ -34,7 +34,7 @@ pub struct Refusal {
 pub struct StreamStatus {
     /// Whether a stream is open.
     pub connected: bool,
-    /// When the control plane was last heard.
+    /// When the control plane was last heard; of a last good configuration, when it was written.
     pub last_contact: Option<SystemTime>,
     /// What the last trouble was; none while a stream is open.
     pub trouble: Option<String>,
@@ -73,10 +73,15 @@ impl Status {
         self.inner().versions.clone()
     }
 
-    /// Time since the control plane was last heard, in seconds; none when it never was.
+    /// Time since the configuration was known to be the newest, in seconds; none when there is none. With an open
+    /// stream it is 0: a control plane that says nothing has nothing newer.
     #[must_use]
     pub fn age_seconds(&self) -> Option<f64> {
-        let last = self.inner().stream.last_contact?;
+        let stream = self.stream();
+        let last = stream.last_contact?;
+        if stream.connected {
+            return Some(0.0);
+        }
         Some(SystemTime::now().duration_since(last).unwrap_or_default().as_secs_f64())
     }
 

@@ -16,6 +16,10 @@ use weft_proto::xds::protobuf::Any;
 use super::status::Refusal;
 use super::warming::{Warming, routes_of_listener};
 
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
+
 /// The types, in the order of [`type_url::IN_ORDER`].
 const TYPES: [&str; 5] = type_url::IN_ORDER;
 
@@ -100,27 +104,40 @@ impl Store {
         for delivered in &response.resources {
             match accept(url, delivered) {
                 Ok((name, one)) if wanted.is_none_or(|wanted| wanted.contains(&name)) => {
-                    held.insert(name, one);
+                    self.changed |= keep(held, name, one);
                 }
                 Ok(_) => {}
                 Err(refusal) => refused.push(refusal),
             }
         }
         for name in &response.removed_resources {
-            held.remove(name);
+            self.changed |= held.remove(name).is_some();
         }
         self.answered.insert(url);
-        self.changed = true;
         if refused.is_empty() { Ok(()) } else { Err(Refused(refused)) }
     }
 
-    /// Forgets resources that are not asked for any more.
-    pub fn retain(&mut self, url: &str, wanted: &BTreeSet<String>) {
-        if let Some(held) = self.held.get_mut(url) {
-            let before = held.len();
-            held.retain(|name, _| wanted.contains(name));
-            self.changed |= held.len() != before;
+    /// Forgets resources that are not asked for any more; answers their names.
+    pub fn retain(&mut self, url: &str, wanted: &BTreeSet<String>) -> Vec<String> {
+        let Some(held) = self.held.get_mut(url) else { return Vec::new() };
+        let gone: Vec<String> = held.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
+        for name in &gone {
+            held.remove(name);
         }
+        self.changed |= !gone.is_empty();
+        gone
+    }
+
+    /// Whether an answer of this type came.
+    #[must_use]
+    pub fn is_answered(&self, url: &str) -> bool {
+        self.answered.contains(url)
+    }
+
+    /// The version in which a resource was accepted.
+    #[must_use]
+    pub fn version_of(&self, url: &str, name: &str) -> Option<&str> {
+        self.held.get(url)?.get(name).map(|one| one.version.as_str())
     }
 
     /// Whether clusters and listeners came, and nothing waits.
@@ -228,6 +245,21 @@ impl Store {
 
     fn resources(&self, url: &str) -> impl Iterator<Item = (&String, &Resource)> {
         self.held.get(url).into_iter().flatten().map(|(name, one)| (name, &one.resource))
+    }
+}
+
+/// Whether it differs from what was held. What is sent again unchanged keeps its identity, so that nothing that was
+/// built on it (pools, health, prepared chains) is built anew.
+fn keep(held: &mut BTreeMap<String, Held>, name: String, one: Held) -> bool {
+    match held.get_mut(&name) {
+        Some(old) if old.bytes == one.bytes => {
+            old.version = one.version;
+            false
+        }
+        _ => {
+            held.insert(name, one);
+            true
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_model::cluster::Discovery;
+use weft_model::cluster::{Cluster, Discovery};
 use weft_model::listener::{Listener, NetworkFilter, RouteSource};
 use weft_model::route::{RouteAction, RouteTable};
 use weft_model::snapshot::Snapshot;
@@ -28,6 +28,7 @@ pub(super) struct Warming {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Awaited {
     Cluster(Arc<str>),
+    Endpoints(Arc<str>),
     Routes(Arc<str>),
 }
 
@@ -92,9 +93,18 @@ impl Warming {
                 next.listeners.insert(name.clone(), listener.clone());
             }
         }
+        next.endpoints = accepted.endpoints.clone();
+        for (name, cluster) in &accepted.clusters {
+            let old = served.clusters.get(name).filter(|old| !Arc::ptr_eq(old, cluster));
+            let endpoints = missing_endpoints(&accepted, cluster).map(Awaited::Endpoints);
+            // A cluster that was not served is waited for by what refers to it.
+            let waits = old.is_some() && self.waits(true, endpoints.into_iter(), &mut missing, now);
+            match old {
+                Some(old) if waits => keep(served, old, &mut next),
+                _ => drop(next.clusters.insert(name.clone(), cluster.clone())),
+            }
+        }
         self.awaited = missing;
-        next.clusters = accepted.clusters;
-        next.endpoints = accepted.endpoints;
         keep_referenced(served, &mut next);
         next
     }
@@ -137,27 +147,36 @@ fn keep_referenced(served: &Snapshot, next: &mut Snapshot) {
     let tables = next.routes.values().flat_map(|table| clusters_of_table(table));
     let listeners = next.listeners.values().flat_map(|listener| clusters_of_listener(listener));
     for name in tables.chain(listeners).collect::<HashSet<_>>() {
-        let Some(cluster) = served.clusters.get(&name) else { continue };
-        let gone = !next.clusters.contains_key(&name);
-        if gone {
-            next.clusters.insert(name, cluster.clone());
-        }
-        if let Discovery::Endpoints(name) = &cluster.discovery
-            && gone
-            && !next.endpoints.contains_key(name)
-            && let Some(endpoints) = served.endpoints.get(name)
+        if let Some(cluster) = served.clusters.get(&name)
+            && !next.clusters.contains_key(&name)
         {
-            next.endpoints.insert(name.clone(), endpoints.clone());
+            keep(served, cluster, next);
         }
+    }
+}
+
+/// Serves a cluster on, with the endpoints it had.
+fn keep(served: &Snapshot, cluster: &Arc<Cluster>, next: &mut Snapshot) {
+    next.clusters.insert(cluster.name.clone(), cluster.clone());
+    if let Discovery::Endpoints(name) = &cluster.discovery
+        && !next.endpoints.contains_key(name)
+        && let Some(endpoints) = served.endpoints.get(name)
+    {
+        next.endpoints.insert(name.clone(), endpoints.clone());
     }
 }
 
 /// Whether there is nothing to wait for: the cluster's endpoints are there, should they have to be asked for.
 fn is_warm(accepted: &Snapshot, cluster: &Arc<str>) -> bool {
-    accepted.clusters.get(cluster).is_none_or(|cluster| match &cluster.discovery {
-        Discovery::Endpoints(name) => accepted.endpoints.contains_key(name),
-        _ => true,
-    })
+    accepted.clusters.get(cluster).is_none_or(|cluster| missing_endpoints(accepted, cluster).is_none())
+}
+
+/// The endpoints of a cluster that have to be asked for and did not come.
+fn missing_endpoints(accepted: &Snapshot, cluster: &Cluster) -> Option<Arc<str>> {
+    match &cluster.discovery {
+        Discovery::Endpoints(name) if !accepted.endpoints.contains_key(name) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 fn clusters_of_table(table: &RouteTable) -> HashSet<Arc<str>> {

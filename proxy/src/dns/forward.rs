@@ -8,8 +8,10 @@ use tokio::net::{TcpSocket, UdpSocket};
 
 use super::{DnsSettings, Over, read_message, socket, write_message};
 
-/// The answer of the first upstream that gives one in time, under the query's own id.
+/// The answer of the first upstream that gives one in time, under the query's own id. An upstream that failed or will
+/// not answer leaves the word to the next, as resolvers of C libraries do; if none knows better, that is the answer.
 pub(super) async fn forward(query: &[u8], over: Over, settings: &DnsSettings) -> Option<Vec<u8>> {
+    let mut failure = None;
     for upstream in &settings.upstreams {
         let asked = async {
             match over {
@@ -18,12 +20,18 @@ pub(super) async fn forward(query: &[u8], over: Over, settings: &DnsSettings) ->
             }
         };
         match tokio::time::timeout(settings.timeout, asked).await {
+            Ok(Ok(answer)) if is_failure(&answer) => failure = Some(answer),
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => tracing::debug!(%upstream, %error, "an upstream resolver failed"),
             Err(_) => tracing::debug!(%upstream, "an upstream resolver gave no answer in time"),
         }
     }
-    None
+    failure
+}
+
+/// SERVFAIL or REFUSED (RFC 1035, section 4.1.1).
+fn is_failure(answer: &[u8]) -> bool {
+    answer.get(3).is_some_and(|flags| matches!(flags & 0x0f, 2 | 5))
 }
 
 /// From a port and with an id of its own, so that nobody can guess them (RFC 5452).

@@ -7,8 +7,12 @@
 mod answer;
 mod forward;
 
+#[cfg(test)]
+#[path = "dns_tests.rs"]
+mod tests;
+
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +30,8 @@ use answer::Verdict;
 /// How names are resolved.
 #[derive(Clone, Debug)]
 pub struct DnsSettings {
-    /// Where queries are taken, over UDP and TCP; Istio's is `127.0.0.1:15053`.
+    /// Where queries are taken, over UDP and TCP; Istio's is `127.0.0.1:15053`. With `127.0.0.1` they are taken at
+    /// `[::1]` of the same port too: interception sends queries to IPv6 resolvers there.
     pub address: SocketAddr,
     /// Who is asked for names that are not of the mesh, one after the other.
     pub upstreams: Vec<SocketAddr>,
@@ -38,6 +43,8 @@ pub struct DnsSettings {
     pub timeout: Duration,
     /// Queries under way at most; beyond them, SERVFAIL.
     pub concurrency: usize,
+    /// TCP clients at most; beyond them, connections are closed.
+    pub connections: usize,
 }
 
 impl DnsSettings {
@@ -51,6 +58,7 @@ impl DnsSettings {
             mark: None,
             timeout: Duration::from_secs(3),
             concurrency: 1024,
+            connections: 256,
         }
     }
 }
@@ -58,9 +66,15 @@ impl DnsSettings {
 /// A resolver whose sockets are bound.
 #[derive(Debug)]
 pub struct Resolver {
+    doors: Vec<Door>,
+    shared: Arc<Shared>,
+}
+
+/// One address, over both transports.
+#[derive(Debug)]
+struct Door {
     udp: Arc<UdpSocket>,
     tcp: TcpListener,
-    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
@@ -68,38 +82,88 @@ struct Shared {
     settings: DnsSettings,
     snapshot: Arc<ArcSwap<Snapshot>>,
     under_way: Semaphore,
+    connections: Arc<Semaphore>,
 }
 
 impl Resolver {
     /// Takes the address, over UDP and TCP.
     ///
     /// # Errors
-    /// When it is taken already, or may not be taken.
+    /// When it is taken already, or may not be taken; names the address.
     pub async fn bind(settings: DnsSettings, snapshot: Arc<ArcSwap<Snapshot>>) -> io::Result<Self> {
-        let tcp = TcpListener::bind(settings.address).await?;
-        // With port 0 both must get the same port.
-        let udp = Arc::new(UdpSocket::bind(tcp.local_addr()?).await?);
+        let doors = doors(settings.address).await?;
         let under_way = Semaphore::new(settings.concurrency);
-        Ok(Self { udp, tcp, shared: Arc::new(Shared { settings, snapshot, under_way }) })
+        let connections = Arc::new(Semaphore::new(settings.connections));
+        Ok(Self { doors, shared: Arc::new(Shared { settings, snapshot, under_way, connections }) })
     }
 
-    /// Where queries are taken.
-    ///
-    /// # Errors
-    /// When the socket is broken.
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
+    /// Where queries are taken: the address of the settings first.
+    #[must_use]
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.doors.iter().filter_map(|door| door.tcp.local_addr().ok()).collect()
     }
 
     /// Answers, for ever.
     pub async fn run(self) {
+        let mut doors: JoinSet<()> = JoinSet::new();
+        for door in self.doors {
+            doors.spawn(door.run(self.shared.clone()));
+        }
+        while doors.join_next().await.is_some() {}
+    }
+}
+
+/// A port that the system chose for one socket may be another's for the next: so many times others are tried.
+const ATTEMPTS: usize = 16;
+
+async fn doors(address: SocketAddr) -> io::Result<Vec<Door>> {
+    let mut attempts = if address.port() == 0 { ATTEMPTS } else { 1 };
+    loop {
+        attempts -= 1;
+        match doors_once(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
+            done => return done,
+        }
+    }
+}
+
+async fn doors_once(address: SocketAddr) -> io::Result<Vec<Door>> {
+    let first = Door::bind(address).await?;
+    if address.ip() != IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        return Ok(vec![first]);
+    }
+    let port = first.tcp.local_addr()?.port();
+    match Door::bind(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port)).await {
+        Ok(second) => Ok(vec![first, second]),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+        Err(error) => {
+            // A machine without IPv6 has no IPv6 resolvers either.
+            tracing::debug!(%error, "names are resolved over IPv4 only");
+            Ok(vec![first])
+        }
+    }
+}
+
+impl Door {
+    async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot resolve names at {address}: {error}"))
+        };
+        let tcp = TcpListener::bind(address).await.map_err(named)?;
+        // With port 0 both must get the same port.
+        let udp = UdpSocket::bind(tcp.local_addr()?).await.map_err(named)?;
+        Ok(Self { udp: Arc::new(udp), tcp })
+    }
+
+    async fn run(self, shared: Arc<Shared>) {
         let mut tasks = JoinSet::new();
         let mut buffer = vec![0; 65_535];
         loop {
             tokio::select! {
                 received = self.udp.recv_from(&mut buffer) => {
                     let Ok((length, client)) = received else { continue };
-                    let (shared, udp, query) = (self.shared.clone(), self.udp.clone(), buffer[..length].to_vec());
+                    let (shared, udp) = (shared.clone(), self.udp.clone());
+                    let query = buffer.get(..length).unwrap_or_default().to_vec();
                     tasks.spawn(async move {
                         if let Some(answer) = shared.resolve(&query, Over::Udp).await {
                             // A client that is gone needs no answer.
@@ -109,9 +173,12 @@ impl Resolver {
                 }
                 accepted = self.tcp.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let shared = self.shared.clone();
+                        // Beyond the bound, the connection is closed here: clients try again.
+                        let Ok(permit) = shared.connections.clone().try_acquire_owned() else { continue };
+                        let shared = shared.clone();
                         tasks.spawn(async move {
                             let _ = shared.serve(stream).await;
+                            drop(permit);
                         });
                     }
                     // Out of descriptors, most likely: let those under way finish.
@@ -130,7 +197,7 @@ enum Over {
     Tcp,
 }
 
-/// A TCP client that says nothing for so long is let go.
+/// A TCP client that says nothing, or takes no answer, for so long is let go.
 const SILENCE: Duration = Duration::from_secs(10);
 
 impl Shared {
@@ -156,7 +223,7 @@ impl Shared {
         loop {
             let query = tokio::time::timeout(SILENCE, read_message(&mut stream)).await??;
             let Some(answer) = self.resolve(&query, Over::Tcp).await else { return Ok(()) };
-            write_message(&mut stream, &answer).await?;
+            tokio::time::timeout(SILENCE, write_message(&mut stream, &answer)).await??;
         }
     }
 }

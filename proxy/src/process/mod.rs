@@ -33,6 +33,10 @@ use crate::worker::{Limits, Shared, WorkerHandle};
 mod pages;
 mod telemetry;
 
+#[cfg(test)]
+#[path = "process_tests.rs"]
+mod tests;
+
 use pages::{admin_addresses, admin_state};
 use telemetry::Observed;
 
@@ -136,11 +140,16 @@ fn resolvers(settings: &Settings) -> Vec<SocketAddr> {
         return settings.upstream_resolvers.clone();
     }
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let addresses = text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok());
-    addresses
-        .map(|ip| SocketAddr::new(ip, 53))
-        .filter(|address| Some(*address) != settings.dns_address)
-        .collect()
+    name_servers(&text).filter(|address| Some(*address) != settings.dns_address).collect()
+}
+
+/// The name servers of a `resolv.conf` (resolv.conf(5)).
+fn name_servers(text: &str) -> impl Iterator<Item = SocketAddr> {
+    text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let address = words.next().filter(|word| *word == "nameserver").and(words.next())?;
+        Some(SocketAddr::new(address.parse().ok()?, 53))
+    })
 }
 
 /// Begins to ask for a certificate, and with it for the configuration.

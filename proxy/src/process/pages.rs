@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::telemetry::Observed;
-use crate::admin::{AdminAddresses, AdminState};
+use crate::admin::{AdminAddresses, AdminState, DRAINING};
 use crate::drain::Drain;
 use crate::identity::IdentityStatus;
 use crate::settings::{Mode, Settings, Source};
@@ -30,7 +30,7 @@ pub(super) fn admin_state(
         let shared = shared.clone();
         Arc::new(move || {
             if shared.drain.is_draining() {
-                return Some("draining".to_owned());
+                return Some(DRAINING.to_owned());
             }
             let waits = shared.identity.as_ref().is_some_and(|identity| identity.current().is_none());
             waits.then(|| "no certificate yet".to_owned())

@@ -1,7 +1,6 @@
 //! A proxy of real workers, servers that do as they are told, and clients.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -412,12 +411,4 @@ pub(crate) async fn echo_server(greeting: &'static str) -> SocketAddr {
 pub(crate) fn local(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, test);
-}
-
-/// Counts equal answers.
-pub(crate) fn tally(answers: impl IntoIterator<Item = String>) -> HashMap<String, usize> {
-    answers.into_iter().fold(HashMap::new(), |mut counts, answer| {
-        *counts.entry(answer).or_default() += 1;
-        counts
-    })
 }

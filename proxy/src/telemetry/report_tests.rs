@@ -14,11 +14,11 @@ use super::*;
 use crate::error::ResponseFlag;
 
 type Answers = ReceiverStream<Result<wire::ReportResponse, Status>>;
+/// What a sidecar sends, and where it is answered.
+type Opened = (Streaming<wire::ReportRequest>, mpsc::Sender<Result<wire::ReportResponse, Status>>);
 
 /// A control plane that hands every stream to the test.
-struct Script(
-    mpsc::Sender<(Streaming<wire::ReportRequest>, mpsc::Sender<Result<wire::ReportResponse, Status>>)>,
-);
+struct Script(mpsc::Sender<Opened>);
 
 #[tonic::async_trait]
 impl TelemetryService for Script {
@@ -35,8 +35,7 @@ impl TelemetryService for Script {
 }
 
 struct ControlPlane {
-    streams:
-        mpsc::Receiver<(Streaming<wire::ReportRequest>, mpsc::Sender<Result<wire::ReportResponse, Status>>)>,
+    streams: mpsc::Receiver<Opened>,
     channel: Channel,
 }
 

@@ -1,0 +1,100 @@
+//! Clusters and their endpoints.
+
+use serde_json::{Value, json};
+
+use super::seconds;
+use crate::cluster::{Cluster, Discovery, LoadBalancing, UpstreamHttp, UpstreamTls, UpstreamTransport};
+use crate::endpoint::{EndpointSet, Health};
+
+pub(super) fn cluster(cluster: &Cluster) -> Value {
+    let discovery = match &cluster.discovery {
+        Discovery::Endpoints(name) => json!({ "type": "EDS", "service_name": name }),
+        Discovery::Static(endpoints) => {
+            json!({ "type": "STATIC", "load_assignment": endpoint_set(endpoints) })
+        }
+        Discovery::Dns(hosts) => json!({ "type": "STRICT_DNS", "hosts": hosts }),
+        Discovery::OriginalDst => json!({ "type": "ORIGINAL_DST" }),
+    };
+    let tls = |tls: &UpstreamTls| json!({ "identities": &*tls.identities, "sni": tls.sni });
+    let transport = match &cluster.transport {
+        UpstreamTransport::Plain => json!("plain"),
+        UpstreamTransport::ByEndpoint(by) => json!({ "by_endpoint": tls(by) }),
+        UpstreamTransport::MutualTls(with) => json!({ "mutual_tls": tls(with) }),
+    };
+    let outlier = cluster.outlier_detection.map(|outlier| {
+        json!({
+            "consecutive_5xx": outlier.consecutive_5xx,
+            "consecutive_gateway_failure": outlier.consecutive_gateway_errors,
+            "interval": seconds(outlier.interval),
+            "base_ejection_time": seconds(outlier.base_ejection_time),
+            "max_ejection_percent": outlier.max_ejection_percent,
+            "min_health_percent": outlier.min_health_percent,
+        })
+    });
+    let service = cluster
+        .service
+        .as_ref()
+        .map(|service| json!({ "host": service.host, "name": service.name, "namespace": service.namespace }));
+    json!({
+        "name": cluster.name,
+        "discovery": discovery,
+        "lb_policy": match cluster.load_balancing {
+            LoadBalancing::RoundRobin => "ROUND_ROBIN",
+            LoadBalancing::Random => "RANDOM",
+            LoadBalancing::LeastRequest => "LEAST_REQUEST",
+        },
+        "connect_timeout": seconds(cluster.connect_timeout),
+        "http": match cluster.http {
+            UpstreamHttp::SameAsDownstream => "USE_DOWNSTREAM_PROTOCOL",
+            UpstreamHttp::Http1 => "HTTP1",
+            UpstreamHttp::Http2 => "HTTP2",
+        },
+        "transport": transport,
+        "circuit_breakers": {
+            "max_connections": cluster.limits.max_connections,
+            "max_pending_requests": cluster.limits.max_pending_requests,
+            "max_requests": cluster.limits.max_requests,
+            "max_retries": cluster.limits.max_retries,
+        },
+        "outlier_detection": outlier,
+        "max_requests_per_connection": cluster.max_requests_per_connection,
+        "idle_timeout": seconds(cluster.idle_timeout),
+        "service": service,
+        "provenance": cluster.provenance,
+    })
+}
+
+pub(super) fn endpoint_set(set: &EndpointSet) -> Value {
+    let group = set.localities.iter().map(|group| {
+        let endpoints = group.endpoints.iter().map(|one| {
+            json!({
+                "address": one.address,
+                "health_status": match one.health {
+                    Health::Healthy => "HEALTHY",
+                    Health::Draining => "DRAINING",
+                    Health::Unhealthy => "UNHEALTHY",
+                },
+                "load_balancing_weight": one.weight,
+                "mutual_tls": one.mutual_tls,
+                "workload": {
+                    "name": one.workload.name,
+                    "namespace": one.workload.namespace,
+                    "service": one.workload.service,
+                    "version": one.workload.version,
+                    "cluster": one.workload.cluster,
+                },
+            })
+        });
+        json!({
+            "locality": {
+                "region": group.locality.region,
+                "zone": group.locality.zone,
+                "sub_zone": group.locality.sub_zone,
+            },
+            "priority": group.priority,
+            "load_balancing_weight": group.weight,
+            "lb_endpoints": endpoints.collect::<Vec<_>>(),
+        })
+    });
+    json!({ "cluster_name": set.cluster, "endpoints": group.collect::<Vec<_>>() })
+}
