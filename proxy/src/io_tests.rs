@@ -79,3 +79,26 @@ async fn an_abort_reaches_the_other_end_as_a_reset() {
     let error = client.read_u8().await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
+
+#[tokio::test]
+async fn what_tls_has_decrypted_can_be_read_though_the_socket_is_empty() {
+    let (mut client, mut server) = tls_pair().await;
+    let mut noop = Context::from_waker(std::task::Waker::noop());
+    client.write_all(b"twelve bytes").await.unwrap();
+    client.flush().await.unwrap();
+    std::future::poll_fn(|cx| server.poll_readable(cx)).await;
+    let mut some = [0; 4];
+    server.read_exact(&mut some).await.unwrap();
+    assert!(server.poll_readable(&mut noop).is_ready(), "eight bytes are left");
+    let mut rest = [0; 8];
+    server.read_exact(&mut rest).await.unwrap();
+    assert_eq!([&some[..], &rest[..]].concat(), b"twelve bytes");
+    // A socket may be held for readable until a read finds that it is not.
+    let mut buffer = [0; 8];
+    let mut buffer = ReadBuf::new(&mut buffer);
+    assert!(Pin::new(&mut server).poll_read(&mut noop, &mut buffer).is_pending());
+    assert!(server.poll_readable(&mut noop).is_pending());
+    client.shutdown().await.unwrap();
+    std::future::poll_fn(|cx| server.poll_readable(cx)).await;
+    assert_eq!(server.read(&mut some).await.unwrap(), 0);
+}

@@ -90,3 +90,12 @@ fn an_upgrade_leaves_only_when_it_is_meant() {
     request_head(&mut out, &request, Framing::Absent, ConnectionField::Upgrade);
     assert_eq!(&out[..], b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n");
 }
+
+#[test]
+fn lengths_of_every_size_are_written_in_full() {
+    for length in [0, 9, 10, 99, 100, 1_234_567, u64::MAX] {
+        let mut out = BytesMut::new();
+        framing_field(&mut out, Framing::Length(length));
+        assert_eq!(out, format!("content-length: {length}\r\n"));
+    }
+}
