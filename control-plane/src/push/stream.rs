@@ -101,7 +101,12 @@ pub(super) fn open<C: Compiler, P: DiscoveryProtocol>(
             Err(status) => Err(status),
         };
         if let Err(status) = ended {
-            tracing::info!(?peer, code = ?status.code(), message = status.message(), "a discovery stream is closed");
+            // A connection that breaks is how every sidecar leaves; what this side refuses is worth a look.
+            if status.code() == tonic::Code::Unknown {
+                tracing::debug!(?peer, message = status.message(), "a discovery stream has broken");
+            } else {
+                tracing::info!(?peer, code = ?status.code(), message = status.message(), "a discovery stream is closed");
+            }
             let _ = timeout(FAREWELL, outbound.send(Err(status))).await;
         }
     });

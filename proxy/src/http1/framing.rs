@@ -61,11 +61,17 @@ fn declared(version: Version, headers: &HeaderMap) -> Result<Option<BodyLength>,
         (None, Some(_)) if version == Version::HTTP_10 => Err(Refusal::TransferEncodingOld),
         (None, Some(coding)) => {
             // Codings are compared without regard to case: RFC 9112 section 7.
-            if codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-                Ok(Some(BodyLength::Chunked))
-            } else {
-                Err(Refusal::TransferEncoding)
+            let second = codings.next();
+            if second.is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return Ok(Some(BodyLength::Chunked));
             }
+            // Where chunked is not the last coding nobody knows where the message ends: section 6.3. A coding that is
+            // only not known is another matter: section 6.1.
+            let all = std::iter::once(coding).chain(second).chain(codings);
+            let list: Vec<&[u8]> = all.flat_map(|value| value.as_bytes().split(|b| *b == b',')).collect();
+            let is_chunked = |coding: &&[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+            let misplaced = list.iter().rev().skip(1).any(|coding| is_chunked(&coding));
+            Err(if misplaced { Refusal::TransferEncodingOrder } else { Refusal::TransferEncoding })
         }
     }
 }

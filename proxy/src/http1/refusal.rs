@@ -56,6 +56,9 @@ pub enum Refusal {
     /// A coding other than exactly `chunked`.
     #[error("the Transfer-Encoding is not supported")]
     TransferEncoding,
+    /// `chunked` is not the last coding. RFC 9112 section 6.3.
+    #[error("chunked is not the last Transfer-Encoding")]
+    TransferEncodingOrder,
     /// A coding in an HTTP/1.0 message. RFC 9112 section 6.1.
     #[error("a Transfer-Encoding in HTTP/1.0")]
     TransferEncodingOld,
@@ -129,7 +132,7 @@ impl Refusal {
             Self::ContentLengthRepeated => "http1.repeated_content_length",
             Self::ContentLength => "http1.content_length_not_allowed",
             Self::AmbiguousLength => "http1.content_length_and_chunked_not_allowed",
-            Self::TransferEncoding => "http1.invalid_transfer_encoding",
+            Self::TransferEncoding | Self::TransferEncodingOrder => "http1.invalid_transfer_encoding",
             Self::TransferEncodingOld => "http1.transfer_encoding_not_allowed",
             Self::BodyNotAllowed => "http1.body_disallowed",
             Self::RequestLineTooLong => "http1.request_line_too_long",

@@ -124,6 +124,10 @@ struct Shared {
     left: Mutex<Left>,
     reports: report::Counts,
     folded: AtomicU64,
+    // Workers that have begun to hand over what they counted, and that have done so: a page that is made while one
+    // does could count it twice.
+    ending: AtomicU64,
+    ended: AtomicU64,
 }
 
 /// What workers have left for the rest of the process.
@@ -168,6 +172,8 @@ impl Telemetry {
             left: Mutex::default(),
             reports: report::Counts::default(),
             folded: AtomicU64::new(0),
+            ending: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
         })))
     }
 
@@ -179,18 +185,31 @@ impl Telemetry {
 
     /// All metrics, as text.
     pub async fn page(&self, format: PageFormat) -> String {
-        let folded_before = self.0.folded.load(Ordering::Relaxed);
-        let answers = self.ask(Question::Series).await;
-        let silent = answers.iter().filter(|answer| answer.is_none()).count();
-        let mut folded = folded_before;
-        let mut tables = vec![self.0.admission.left(), self.0.left().others.clone()];
-        for answer in answers.into_iter().flatten() {
-            folded += answer.folded;
-            tables.push(answer.series);
-        }
+        let Counted { tables, folded, silent } = self.counted().await;
         // Sums without one of the workers would fall, which looks like a restart: better none than wrong ones.
         let series = if silent == 0 { sum(tables) } else { HashMap::new() };
         page::write(&self.0, format, &series, folded, silent)
+    }
+
+    /// What all workers counted, at a moment at which none was ending; workers end seldom, so once is mostly enough.
+    async fn counted(&self) -> Counted {
+        let deadline = tokio::time::Instant::now() + ANSWER;
+        loop {
+            let ended = self.0.ended.load(Ordering::Acquire);
+            let mut folded = self.0.folded.load(Ordering::Relaxed);
+            let answers = self.ask(Question::Series).await;
+            let silent = answers.iter().filter(|answer| answer.is_none()).count();
+            let mut tables = vec![self.0.admission.left(), self.0.left().others.clone()];
+            for answer in answers.into_iter().flatten() {
+                folded += answer.folded;
+                tables.push(answer.series);
+            }
+            let quiet = self.0.ending.load(Ordering::Acquire) == ended;
+            if quiet || tokio::time::Instant::now() >= deadline {
+                return Counted { tables, folded, silent };
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Reports to the control plane.
@@ -258,6 +277,14 @@ impl Shared {
     fn left(&self) -> std::sync::MutexGuard<'_, Left> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a page is made of.
+struct Counted {
+    tables: Vec<Vec<SeriesKey>>,
+    folded: u64,
+    // Workers that did not answer.
+    silent: usize,
 }
 
 /// Sums the tables of workers. Label sets beyond the cap are summed by kind: those of TCP have another one.

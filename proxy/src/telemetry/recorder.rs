@@ -85,6 +85,7 @@ impl Recorder {
 /// What was counted outlives the worker.
 impl Drop for WorkerTelemetry {
     fn drop(&mut self) {
+        self.shared.ending.fetch_add(1, Ordering::AcqRel);
         let tables = self.tables.get_mut();
         self.shared.folded.fetch_add(tables.folded(), Ordering::Relaxed);
         let edges = tables.take_edges();
@@ -93,6 +94,7 @@ impl Drop for WorkerTelemetry {
         left.edges.extend(edges);
         left.others.extend(others);
         drop(left);
+        self.shared.ended.fetch_add(1, Ordering::AcqRel);
         if let Some(log) = self.log.get_mut() {
             log.hand_over();
         }
