@@ -193,7 +193,13 @@ impl MeshState {
         }
         let revision = current + 1;
         self.publish(writer.build(revision, &objects), true);
-        self.findings.store(Arc::new(all_findings(&objects)));
+        let findings = all_findings(&objects);
+        // What a user applies is answered at once; a mistake in a watched file has nobody to answer.
+        let known = self.findings.load();
+        for finding in findings.iter().filter(|finding| finding.is_error() && !known.contains(finding)) {
+            tracing::warn!(%finding, "an object is held back");
+        }
+        self.findings.store(Arc::new(findings));
         self.objects.store(Arc::new(objects));
         revision
     }
