@@ -70,7 +70,7 @@ fn declared(version: Version, headers: &HeaderMap) -> Result<Option<BodyLength>,
             let all = std::iter::once(coding).chain(second).chain(codings);
             let list: Vec<&[u8]> = all.flat_map(|value| value.as_bytes().split(|b| *b == b',')).collect();
             let is_chunked = |coding: &&[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
-            let misplaced = list.iter().rev().skip(1).any(|coding| is_chunked(&coding));
+            let misplaced = list.iter().rev().skip(1).any(is_chunked);
             Err(if misplaced { Refusal::TransferEncodingOrder } else { Refusal::TransferEncoding })
         }
     }
