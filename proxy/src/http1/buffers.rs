@@ -80,11 +80,17 @@ pub(super) struct Outgoing {
     tail: &'static [u8],
     /// Bytes written so far.
     pub(super) written: u64,
+    /// Written since the last flush: TLS may still hold it.
+    unflushed: bool,
 }
 
 impl Outgoing {
-    /// Whether all was written.
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether nothing is left to do: all was written, and flushed.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_written() && !self.unflushed
+    }
+
+    fn is_written(&self) -> bool {
         self.flat.is_empty() && self.data.is_empty() && self.tail.is_empty()
     }
 
@@ -118,9 +124,10 @@ impl Outgoing {
         }
     }
 
-    /// Writes all of it and flushes.
+    /// Writes all of it and flushes. To be called again after `Pending` until it [is done](Self::is_done), also
+    /// when the last byte was taken: what TLS has taken is not on its way yet.
     pub(super) fn poll_write(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
+        while !self.is_written() {
             let n = if self.data.is_empty() && self.tail.is_empty() {
                 ready!(Pin::new(&mut *io).poll_write(cx, &self.flat))?
             } else {
@@ -133,10 +140,13 @@ impl Outgoing {
             }
             self.advance(n);
         }
-        Pin::new(io).poll_flush(cx)
+        ready!(Pin::new(io).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     fn advance(&mut self, n: usize) {
+        self.unflushed = true;
         self.written += n as u64;
         let from_flat = n.min(self.flat.len());
         self.flat.advance(from_flat);

@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 
 use http_body_util::BodyExt;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::http1::test_support::{Raw, fed, local, local_paused, pair};
@@ -352,5 +352,28 @@ fn a_body_that_breaks_off_is_an_error_of_the_upstream() {
             let error = response.into_body().collect().await.unwrap_err();
             assert_eq!(error, BodyError::new(ErrorSource::Upstream, BodyErrorKind::Closed), "{answer}");
         }
+    });
+}
+
+/// TLS takes bytes before the socket does: the last of a body must leave also when the socket was full just then.
+#[test]
+fn the_end_of_a_body_does_not_stay_behind_in_tls() {
+    const LENGTH: usize = 1024 * 1024;
+    local(async {
+        let (client, mut server) = crate::io::tests::tls_pair().await;
+        socket2::SockRef::from(client.tcp()).set_send_buffer_size(32 * 1024).unwrap();
+        let connection = ClientConnection::new(client, ClientSettings::default());
+        let mut request = post(Body::from(Bytes::from(vec![b'x'; LENGTH])));
+        let (response, ()) = tokio::join!(connection.send(&mut request, None), async {
+            let mut received = Vec::new();
+            while !received.ends_with(b"\r\n\r\n") {
+                received.push(server.read_u8().await.unwrap());
+            }
+            let mut body = vec![0; LENGTH];
+            server.read_exact(&mut body).await.unwrap();
+            server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            server.flush().await.unwrap();
+        });
+        assert_eq!(response.unwrap().status(), StatusCode::NO_CONTENT);
     });
 }

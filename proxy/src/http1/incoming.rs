@@ -105,6 +105,8 @@ pub(super) struct Downstream {
     pub(super) exchange: u64,
     /// What is left to write of `100 Continue`, to be sent when the body is first waited for.
     pub(super) interim: &'static [u8],
+    /// It was written, but TLS may still hold it.
+    pub(super) interim_unflushed: bool,
     /// Whether a reader of the body waits for the client.
     pub(super) body_awaited: bool,
     /// Bytes of bodies received.
@@ -168,10 +170,13 @@ impl Downstream {
                 Err(error) => return Poll::Ready(Err(kind_of(&error))),
             };
             self.interim = &self.interim[n..];
-            if self.interim.is_empty() {
-                // TLS may hold it back; what it cannot write now goes with the next write.
-                let _ = std::pin::Pin::new(&mut self.io).poll_flush(cx);
+            self.interim_unflushed = true;
+        }
+        if self.interim_unflushed {
+            if let Err(error) = ready!(std::pin::Pin::new(&mut self.io).poll_flush(cx)) {
+                return Poll::Ready(Err(kind_of(&error)));
             }
+            self.interim_unflushed = false;
         }
         let filled = ready!(self.read.poll_fill(&mut self.io, cx));
         self.body_awaited = false;

@@ -81,7 +81,7 @@ impl Sender {
     ) -> Poll<Result<(), SenderError>> {
         loop {
             let filled = if hold && !self.finished { Filled::Waiting } else { self.fill(cx)? };
-            if !self.out.is_empty() {
+            if !self.out.is_done() {
                 ready!(write(&mut self.out, cx)).map_err(SenderError::Io)?;
             }
             match filled {

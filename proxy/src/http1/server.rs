@@ -110,6 +110,7 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
             body: BodyReader::new(BodyLength::Exact(0)),
             exchange: 0,
             interim: b"",
+            interim_unflushed: false,
             body_awaited: false,
             received: 0,
             failed: None,
@@ -338,7 +339,7 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
             if self.poll_gone(cx) {
                 return Poll::Ready(Err(None));
             }
-            let blocked = !sender.out.is_empty();
+            let blocked = !sender.out.is_done();
             if self.poll_stalled(cx, &mut seen, sender.out.written, blocked) {
                 return Poll::Ready(Err(Some(SenderError::Io(io::ErrorKind::TimedOut.into()))));
             }

@@ -124,7 +124,9 @@ impl http_body::Body for Reader {
         };
         if shared.keeping && shared.keep(&frame) {
             this.position += 1;
-        } else {
+        } else if !shared.keeping {
+            // What is still kept has been passed, and nobody will ask for it again.
+            shared.kept = Vec::new();
             this.position = 0;
         }
         Poll::Ready(Some(Ok(frame)))

@@ -45,6 +45,19 @@ async fn a_reader_that_goes_on_after_the_answer_loses_nothing() {
     assert!(replay.reader().is_none());
 }
 
+/// An answer that comes while the request is still being sent must not make what was sent go out again.
+#[tokio::test]
+async fn a_reader_that_has_passed_all_that_is_kept_does_not_begin_again() {
+    let replay = Replay::new(frames(&[b"one ", b"two ", b"three ", b"four"]));
+    let mut reader = replay.reader().expect("whole");
+    for part in ["one ", "two "] {
+        let frame = reader.frame().await.expect("a frame").expect("no error");
+        assert_eq!(frame.into_data().expect("data"), part);
+    }
+    replay.forget();
+    assert_eq!(content(reader).await.expect("no error"), "three four");
+}
+
 #[tokio::test]
 async fn the_length_is_known_at_every_point() {
     let body =
