@@ -24,6 +24,7 @@ pub mod identity;
 pub mod admin;
 pub mod interception;
 pub mod dns;
+pub mod egress;
 
 #[cfg(test)]
 mod story_tests;

@@ -9,7 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, reload};
 use weft_proxy::admin::SetLogLevel;
 use weft_proxy::settings::{Command, CommandLine};
-use weft_proxy::{interception, process};
+use weft_proxy::{egress, interception, process};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Intercept(arguments) => {
             interception::command::run(*arguments).map_err(|error| error.to_string())
         }
+        Command::Egress(arguments) => egress::run(&arguments).map_err(|error| error.to_string()),
         Command::Run(arguments) => match arguments.check() {
             Ok(settings) => process::run(&settings, log_level).map_err(|error| error.to_string()),
             Err(mistakes) => {

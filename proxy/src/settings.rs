@@ -12,6 +12,7 @@ use weft_model::endpoint::WorkloadInfo;
 use weft_model::identity::{TrustDomain, WorkloadIdentity};
 use weft_model::node::ProxyId;
 
+use crate::egress::{Egress, EgressArgs, Network};
 use crate::interception::command::InterceptArgs;
 
 #[cfg(test)]
@@ -34,6 +35,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Set, show or remove the rules that bring traffic to the proxy.
     Intercept(Box<InterceptArgs>),
+    /// Make connections to the world outside for the sidecars of a mesh whose network leads nowhere.
+    Egress(EgressArgs),
 }
 
 /// Arguments of `weft-proxy run`. Texts: they are checked together, so that all mistakes are told at once.
@@ -75,6 +78,12 @@ pub struct RunArgs {
     /// Who is asked for names that are not of the mesh.
     #[arg(long, value_name = "IP")]
     pub upstream_resolver: Vec<String>,
+    /// Where connections to the world outside the mesh's network are asked for: the socket of `weft-proxy egress`.
+    #[arg(long, value_name = "PATH")]
+    pub egress_socket: Option<PathBuf>,
+    /// With `--egress-socket`: the mesh's own networks, which are reached directly.
+    #[arg(long, value_name = "IP/BITS", requires = "egress_socket")]
+    pub inside: Vec<String>,
     /// Explicit mode: forward proxy for the workload.
     #[arg(long, value_name = "IP:PORT")]
     pub explicit_outbound: Option<String>,
@@ -129,6 +138,8 @@ pub struct Settings {
     pub dns_address: Option<SocketAddr>,
     /// Who is asked for names that are not of the mesh.
     pub upstream_resolvers: Vec<SocketAddr>,
+    /// The way out of the mesh's network; none: the network leads there by itself.
+    pub egress: Option<Egress>,
     /// Where access logs go; none: nowhere.
     pub access_log: Option<PathBuf>,
     /// Where spans go; none: nowhere.
@@ -238,6 +249,8 @@ impl RunArgs {
         let dns: Option<SocketAddr> = check.parsed("--dns-address", &self.dns_address);
         let resolvers: Vec<IpAddr> =
             self.upstream_resolver.iter().filter_map(|ip| check.parsed("--upstream-resolver", ip)).collect();
+        let inside: Vec<Network> =
+            self.inside.iter().filter_map(|range| check.parsed("--inside", range)).collect();
         let app_ports = self.app_port.iter().filter_map(|port| check.parsed("--app-port", port)).collect();
         let concurrency = match &self.concurrency {
             Some(text) => match check.parsed::<std::num::NonZeroUsize>("--concurrency", text) {
@@ -276,6 +289,7 @@ impl RunArgs {
                 admin_socket: self.admin_socket,
                 mark,
                 upstream_resolvers: resolvers.into_iter().map(|ip| SocketAddr::new(ip, 53)).collect(),
+                egress: self.egress_socket.map(|socket| Egress::new(socket, &inside)),
                 access_log: self.access_log,
                 otlp_endpoint: self.otlp_endpoint.filter(|endpoint| !endpoint.is_empty()),
                 trace_share,

@@ -10,6 +10,7 @@
 pub mod app;
 pub mod client;
 pub mod load;
+pub mod machine;
 pub mod mesh;
 pub mod secrets;
 pub mod wait;

@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::client::Client;
+use crate::machine::Machine;
 use crate::wait::{eventually, until};
 use crate::workload::{Run, Workload};
 
@@ -33,9 +34,16 @@ pub struct Plan {
     environment: BTreeMap<String, String>,
     files: Vec<(String, String)>,
     watched: bool,
+    machine: Option<Machine>,
 }
 
 impl Plan {
+    /// On a machine of its own.
+    pub fn on(mut self, machine: Machine) -> Self {
+        self.machine = Some(machine);
+        self
+    }
+
     /// Run by an ordinary user. Needs root, to become one.
     pub fn ordinary_user(mut self) -> Self {
         self.user = Some(ORDINARY_USER);
@@ -64,6 +72,9 @@ impl Plan {
     /// Brings it up.
     pub async fn up(self) -> Mesh {
         let place = PLACES.acquire().await.expect("never closed");
+        if let Some(machine) = &self.machine {
+            machine.up().await;
+        }
         let mesh = Mesh::prepare(self, place);
         let mut arguments = vec!["up"];
         let watched = mesh.watched_directory().display().to_string();
@@ -86,6 +97,7 @@ pub struct Mesh {
     options: Vec<String>,
     environment: BTreeMap<String, String>,
     watched: bool,
+    machine: Option<Machine>,
     _place: SemaphorePermit<'static>,
 }
 
@@ -128,8 +140,8 @@ impl Mesh {
             fs::write(watched.join(name), yaml).expect("written");
         }
         let name = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let Plan { user, options, environment, watched, .. } = plan;
-        Self { directory, programs, name, user, options, environment, watched, _place: place }
+        let Plan { user, options, environment, watched, machine, .. } = plan;
+        Self { directory, programs, name, user, options, environment, watched, machine, _place: place }
     }
 
     /// Where one of the programs is.
@@ -165,10 +177,14 @@ impl Mesh {
     /// A command of this mesh's `weft`.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
+        let start = |program: &Path| match &self.machine {
+            None => Command::new(program),
+            Some(machine) => machine.command(program),
+        };
         let mut command = match self.user {
-            None => Command::new(self.program("weft")),
+            None => start(&self.program("weft")),
             Some(user) => {
-                let mut command = Command::new("setpriv");
+                let mut command = start(Path::new("setpriv"));
                 command.args([
                     format!("--reuid={user}"),
                     format!("--regid={user}"),

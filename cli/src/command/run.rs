@@ -163,6 +163,7 @@ async fn register(
         directory: paths.directory.clone(),
         isolation: mesh.isolation,
         holder: mesh.holder.clone(),
+        egress: mesh.egress.is_some(),
         explicit_inbound,
         explicit_outbound,
         explicit_admin,

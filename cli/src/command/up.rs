@@ -8,7 +8,7 @@ use crate::runtime::control_plane::{self, Choices};
 use crate::runtime::paths::MeshPaths;
 use crate::runtime::process::ProcessRef;
 use crate::runtime::record::{self, Isolation, MeshRecord};
-use crate::runtime::{hold, stop, tool};
+use crate::runtime::{egress, hold, stop, tool};
 
 /// Start a mesh on this machine: its network and its control plane.
 #[derive(clap::Args)]
@@ -26,6 +26,10 @@ pub struct Args {
     /// SPIFFE trust domain of the mesh's identities.
     #[arg(long, value_name = "DOMAIN")]
     trust_domain: Option<String>,
+    /// Workloads reach nothing outside the mesh. Without it they reach what this machine reaches over TCP, but for the
+    /// machine itself, and unknown names are asked of its resolvers.
+    #[arg(long)]
+    no_egress: bool,
     /// No namespaces and no interception: workloads on the host's loopback, told of their sidecar by `http_proxy`.
     #[arg(long)]
     explicit: bool,
@@ -68,7 +72,7 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
                 })?;
             }
             let made = made_base_directory || before.is_some_and(|it| it.made_base_directory);
-            fresh(&paths, globals, args.explicit, &choices, made)?
+            fresh(&paths, globals, &args, &choices, made)?
         }
     };
     record::save(&paths.mesh_record(), &mesh)?;
@@ -87,10 +91,11 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
 fn fresh(
     paths: &MeshPaths,
     globals: &Globals,
-    explicit: bool,
+    args: &Args,
     choices: &Choices,
     made_base_directory: bool,
 ) -> Result<MeshRecord, CommandError> {
+    let explicit = args.explicit;
     let isolation = match (explicit, nix::unistd::geteuid().is_root()) {
         (true, _) => Isolation::Explicit,
         (false, true) => Isolation::Root,
@@ -98,12 +103,19 @@ fn fresh(
     };
     let control_plane_program = control_plane::program()?;
     let control_plane_arguments = control_plane::arguments(paths, &globals.mesh, isolation, choices)?;
-    let held = if explicit { None } else { Some(hold::start(isolation)?) };
-    let (holder, network) = held.unzip();
+    let egress = if explicit || args.no_egress { None } else { Some(block_on(egress::start(paths, isolation))?) };
+    let held = if explicit { Ok(None) } else { hold::start(isolation).map(Some) };
+    let held = held.inspect_err(|_| {
+        if let Some(process) = &egress {
+            process.signal(nix::sys::signal::Signal::SIGTERM);
+        }
+    });
+    let (holder, network) = held?.unzip();
     Ok(MeshRecord {
         isolation,
         holder,
         network,
+        egress,
         control_plane_arguments,
         control_plane: None,
         control_plane_program,
@@ -113,6 +125,10 @@ fn fresh(
 
 /// Makes sure that a control plane answers, and says so.
 async fn answering(paths: &MeshPaths, mesh: &mut MeshRecord, globals: &Globals) -> CommandResult {
+    if let Some(process) = mesh.egress.as_mut().filter(|process| !process.alive()) {
+        *process = egress::start(paths, mesh.isolation).await?;
+        record::save(&paths.mesh_record(), mesh)?;
+    }
     let first = mesh.control_plane.is_none();
     if mesh.control_plane.as_ref().is_some_and(ProcessRef::alive) {
         if let Ok(info) = control_plane::info(paths).await {

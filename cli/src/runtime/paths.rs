@@ -66,6 +66,18 @@ impl MeshPaths {
         self.directory.join("control.sock")
     }
 
+    /// Where sidecars ask for connections to the world outside.
+    #[must_use]
+    pub fn egress_socket(&self) -> PathBuf {
+        self.directory.join("egress.sock")
+    }
+
+    /// What the process that makes them writes.
+    #[must_use]
+    pub fn egress_log(&self) -> PathBuf {
+        self.directory.join("egress.log")
+    }
+
     /// The control plane's own state: objects, root.
     #[must_use]
     pub fn control_plane(&self) -> PathBuf {

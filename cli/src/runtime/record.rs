@@ -32,6 +32,9 @@ pub struct MeshRecord {
     pub holder: Option<ProcessRef>,
     /// Inode of the mesh's network namespace; `None` when there is none.
     pub network: Option<u64>,
+    /// The process that connects it to the world outside; `None` when nothing does.
+    #[serde(default)]
+    pub egress: Option<ProcessRef>,
     /// Arguments of the control plane, the same each time it starts, so that sidecars find it again.
     pub control_plane_arguments: Vec<String>,
     /// `None` before it first started.

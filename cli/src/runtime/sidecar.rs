@@ -8,10 +8,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 
-use super::paths::{WorkloadPaths, log_file, private_directory, write_private};
+use super::paths::{MeshPaths, WorkloadPaths, log_file, private_directory, write_private};
 use super::record::Isolation;
 use super::specification::Start;
-use super::tool;
+use super::{egress, tool};
 use crate::command::{CommandError, FAILED};
 
 #[cfg(test)]
@@ -44,6 +44,11 @@ pub fn arguments(start: &Start, paths: &WorkloadPaths, admin_socket: &Path) -> V
     } else {
         add("--mode", "intercept".to_owned());
     }
+    if start.egress {
+        let mesh = MeshPaths { directory: start.directory.clone() };
+        arguments.extend(egress::sidecar_arguments(&mesh.egress_socket()));
+    }
+    let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
     for port in &asked.ports {
         add("--app-port", port.port.to_string());
     }

@@ -77,6 +77,8 @@ pub struct Start {
     pub isolation: Isolation,
     /// Who keeps the mesh's namespaces open.
     pub holder: Option<ProcessRef>,
+    /// Whether the mesh leads to the world outside.
+    pub egress: bool,
     /// Explicit mode: for each application port, where the sidecar accepts.
     pub explicit_inbound: Vec<(u16, u16)>,
     /// Explicit mode: the sidecar's HTTP proxy.

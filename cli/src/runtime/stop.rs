@@ -46,10 +46,13 @@ pub async fn workloads(paths: &MeshPaths, records: &[WorkloadRecord]) {
     futures_util::future::join_all(records.iter().map(|record| workload(paths, record))).await;
 }
 
-/// Stops the control plane, then lets go of the namespaces.
+/// Stops the control plane and the way out, then lets go of the namespaces.
 pub async fn mesh(record: &MeshRecord) {
     if let Some(process) = &record.control_plane {
         process.end(Duration::from_secs(10)).await;
+    }
+    if let Some(process) = &record.egress {
+        process.end(Duration::from_secs(5)).await;
     }
     let Some(holder) = &record.holder else { return };
     // While the holder lives the namespace's number is certainly the mesh's.

@@ -144,7 +144,7 @@ fn resolvers(settings: &Settings) -> Vec<SocketAddr> {
 }
 
 /// The name servers of a `resolv.conf` (resolv.conf(5)).
-fn name_servers(text: &str) -> impl Iterator<Item = SocketAddr> {
+pub(crate) fn name_servers(text: &str) -> impl Iterator<Item = SocketAddr> {
     text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         let address = words.next().filter(|word| *word == "nameserver").and(words.next())?;
@@ -233,6 +233,7 @@ fn shared(
             identity,
             workload: Some(settings.workload.clone()),
             source: None,
+            egress: settings.egress.clone(),
         },
         recorder: Box::new(move || telemetry.recorder()),
     }

@@ -13,6 +13,7 @@ use weft_model::endpoint::Endpoint;
 use weft_model::identity::WorkloadIdentity;
 
 use super::failure::{AttemptFailure, FailureKind};
+use crate::egress::Egress;
 use crate::identity::{Identity, WorkloadCertificate};
 use crate::io::Io;
 use crate::tls::{ApplicationProtocol, ClientConnector, ExpectedIdentities, server_name};
@@ -28,6 +29,8 @@ pub(crate) struct Connector {
     pub(crate) source: Option<IpAddr>,
     /// Whose certificate is presented.
     pub(crate) identity: Option<Identity>,
+    /// The way to addresses that the mesh's network does not lead to.
+    pub(crate) egress: Option<Egress>,
 }
 
 /// How TLS is spoken to the endpoints of one cluster: a connector for each protocol inside, made when first needed.
@@ -99,6 +102,9 @@ impl Connector {
     }
 
     async fn tcp(&self, address: SocketAddr, tls: bool) -> io::Result<TcpStream> {
+        if let Some(egress) = self.egress.as_ref().filter(|egress| egress.leads_to(address.ip())) {
+            return Box::pin(egress.connect(address)).await;
+        }
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if let Some(mark) = self.mark {
             // A workload that calls its own service: mutual TLS is for this proxy's inbound side, not for the

@@ -77,6 +77,8 @@ pub struct UpstreamSettings {
     pub workload: Option<WorkloadInfo>,
     /// Local address of connections; none: the kernel's choice.
     pub source: Option<IpAddr>,
+    /// The way to addresses that the mesh's network does not lead to.
+    pub egress: Option<crate::egress::Egress>,
 }
 
 /// Where a request goes.
@@ -161,11 +163,11 @@ impl Upstreams {
     /// Knows no cluster yet. To be called within the worker's `LocalSet`.
     #[must_use]
     pub fn new(settings: UpstreamSettings) -> Rc<Self> {
-        let UpstreamSettings { mark, own, workers, identity, workload, source } = settings;
+        let UpstreamSettings { mark, own, workers, identity, workload, source, egress } = settings;
         let upstreams = Rc::new(Self {
             clusters: RefCell::default(),
             workers: workers.max(1),
-            connector: Connector { mark, own, source, identity },
+            connector: Connector { mark, own, source, identity, egress },
             introduction: workload.as_ref().map(peer::encode),
         });
         tokio::task::spawn_local(sweep(Rc::downgrade(&upstreams)));
