@@ -36,6 +36,7 @@ impl Machine {
         let server = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "unshare", "--net", "--mount", "--", "sh", "-c", &script])
             .stdin(Stdio::null())
+            .stdout(std::fs::File::create(files.path().join("log")).expect("created"))
             .spawn()
             .expect("unshare runs");
         Self { server, files }
@@ -45,6 +46,12 @@ impl Machine {
     pub async fn up(&self) {
         let up: PathBuf = self.files.path().join("up");
         until("the machine is set up", || up.exists()).await;
+    }
+
+    /// What its servers have printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.files.path().join("log")).unwrap_or_default()
     }
 
     /// Puts a command into it.

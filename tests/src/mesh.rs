@@ -277,6 +277,12 @@ impl Mesh {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// What the servers of the machine have printed, where the mesh has a machine of its own.
+    #[must_use]
+    pub fn machine_log(&self) -> String {
+        self.machine.as_ref().map(Machine::log).unwrap_or_default()
+    }
+
     /// What the control plane wrote so far.
     #[must_use]
     pub fn control_plane_log(&self) -> String {

@@ -37,6 +37,12 @@ impl App {
         Self::default().serving("--hang-up")
     }
 
+    /// Collects traces over OTLP/gRPC, and prints them.
+    #[must_use]
+    pub fn collector() -> Self {
+        Self::default().serving("--collector")
+    }
+
     fn serving(mut self, kind: &str) -> Self {
         self.arguments.push(kind.to_owned());
         self

@@ -2,6 +2,7 @@
 //! network of the workload it runs in. One program, so that scenarios need no Python and no Node.
 
 mod answer;
+mod collector;
 mod dial;
 mod grpc;
 mod http;
@@ -50,6 +51,9 @@ pub struct Serve {
     /// TCP: closes as soon as something came, without an answer.
     #[arg(long)]
     pub hang_up: Vec<u16>,
+    /// Traces over OTLP/gRPC, printed.
+    #[arg(long)]
+    pub collector: Vec<u16>,
     /// Address to listen on; without it all, of both families.
     #[arg(long)]
     pub bind: Option<IpAddr>,
@@ -97,6 +101,9 @@ impl Serve {
             for port in ports {
                 tokio::spawn(tcp::serve(self.listen(*port).await?, kind, self.instance.clone()));
             }
+        }
+        for port in &self.collector {
+            tokio::spawn(collector::serve(self.listen(*port).await?));
         }
         drop(stopping);
         println!("{} serves", self.instance);
