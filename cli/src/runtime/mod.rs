@@ -22,6 +22,7 @@ pub mod client;
 pub mod control_plane;
 pub mod specification;
 pub mod files;
+pub mod log;
 pub mod sandbox;
 pub mod sidecar;
 pub mod application;
