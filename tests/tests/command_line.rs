@@ -128,13 +128,21 @@ async fn logs_stay_within_bounds_and_are_read_across_their_rotations() {
         shop.load("http://reviews:9080/").requests(100).await.assert_no_failure();
     }
     assert!(size(&rotated) <= MOST);
-    let log = mesh.good(&["logs", "reviews", "--proxy"]).await;
-    assert!(log.len() as u64 > size(&rotated), "both files are shown");
+    eventually("both files are shown", async || {
+        shop.load("http://reviews:9080/").requests(20).await.assert_no_failure();
+        let log = mesh.good(&["logs", "reviews", "--proxy"]).await;
+        if log.len() as u64 > size(&rotated) { Ok(()) } else { Err(log.len().to_string()) }
+    })
+    .await;
     let rotated = mesh.state().join("control-plane.log.1");
     while size(&rotated) == 0 {
         mesh.good(&["run", "--", "true"]).await;
     }
     assert!(size(&rotated) <= LIMIT, "{}", size(&rotated));
     assert!(size(&mesh.state().join("control-plane.log")) <= LIMIT);
-    assert!(mesh.good(&["logs", "--control-plane"]).await.len() as u64 > size(&rotated));
+    eventually("both files are shown", async || {
+        let log = mesh.good(&["logs", "--control-plane"]).await;
+        if log.len() as u64 > size(&rotated) { Ok(()) } else { Err(log.len().to_string()) }
+    })
+    .await;
 }
