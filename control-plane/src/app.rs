@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,6 +28,7 @@ use crate::settings::Settings;
 use crate::source::directory::{Directory, DirectorySettings};
 use crate::source::set::Source;
 use crate::state::MeshState;
+use crate::telemetry::history::keep;
 use crate::telemetry::{ReportService, Statistics, StatisticsSettings};
 use crate::world::{MeshSettings, WorkloadKey};
 
@@ -72,6 +73,13 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let compiler = Arc::new(WorldCompiler::new(state.world()));
     let push = Push::new(compiler, state.revisions(), PushSettings::default());
     let statistics = Arc::new(Statistics::new(StatisticsSettings::default(), tokio::time::Instant::now));
+
+    let history = settings.state_dir.join("statistics.jsonl");
+    statistics.restore(&history, SystemTime::now());
+    tokio::spawn({
+        let (statistics, history) = (statistics.clone(), history.clone());
+        async move { keep(statistics, &history).await }
+    });
 
     let tls = listen(settings.listen_tls).await?;
     let discovery_address = tls.local_addr()?.to_string();
@@ -139,6 +147,9 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     push.close();
     // Streams that clients hold open must not keep the process.
     let _ = tokio::time::timeout(Duration::from_secs(5), command_line).await;
+    if let Err(error) = statistics.save(&history, SystemTime::now()) {
+        tracing::warn!(%error, file = %history.display(), "the history of `weft stat` could not be written");
+    }
     let _ = fs::remove_file(&settings.socket);
     Ok(())
 }

@@ -14,3 +14,4 @@ pub mod api;
 pub mod admin;
 pub mod app;
 pub mod settings;
+pub mod log;

@@ -78,6 +78,18 @@ pub struct Settings {
     /// What is logged, such as `info` or `weft_control_plane=debug`.
     #[arg(long, default_value = "info", env = "WEFT_LOG", value_name = "FILTER")]
     pub log: String,
+    /// A file for the log instead of standard error. When it is large it is put aside as FILE.1, and begins anew.
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Bytes that the log file may grow to.
+    #[arg(
+        long,
+        default_value_t = 10 << 20,
+        env = "WEFT_LOG_LIMIT",
+        value_parser = clap::value_parser!(u64).range(1..),
+        value_name = "BYTES"
+    )]
+    pub log_limit: u64,
 }
 
 impl Settings {

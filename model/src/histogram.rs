@@ -37,8 +37,9 @@ pub fn bounds(index: usize) -> (u64, u64) {
 /// `counts` are (bucket, count) pairs in ascending order of bucket.
 #[must_use]
 pub fn quantile(counts: impl Iterator<Item = (usize, u64)> + Clone, q: f64) -> f64 {
-    let total: u64 = counts.clone().map(|(_, n)| n).sum();
-    let rank = (q.clamp(0.0, 1.0) * total as f64).max(1.0);
+    // Not as integers: counts come from others, and their sum may be more than these hold.
+    let total: f64 = counts.clone().map(|(_, n)| n as f64).sum();
+    let rank = (q.clamp(0.0, 1.0) * total).max(1.0);
     let mut seen = 0.0;
     for (bucket, n) in counts {
         let (low, high) = bounds(bucket);

@@ -22,3 +22,10 @@ fn a_quantile_is_at_most_five_percent_off() {
     }
     assert_eq!(quantile(std::iter::empty(), 0.5), 0.0);
 }
+
+#[test]
+fn counts_beyond_all_bounds_have_a_quantile_too() {
+    let counts = [(3, u64::MAX), (40, u64::MAX)];
+    let (low, high) = bounds(40);
+    assert!((low as f64..=high as f64).contains(&quantile(counts.into_iter(), 0.99)));
+}

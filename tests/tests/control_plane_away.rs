@@ -9,7 +9,7 @@
 )]
 
 use weft_tests::mesh::{Mesh, said};
-use weft_tests::wait::eventually;
+use weft_tests::wait::{eventually, until};
 
 const REVIEWS: &str = "http://reviews:9080/";
 
@@ -103,6 +103,39 @@ async fn kill_9_in_the_middle_of_applies_leaves_all_of_a_change_or_nothing_of_it
         }
     }
     assert!(acknowledged.is_some(), "nothing was ever applied");
+}
+
+#[tokio::test]
+async fn kill_9_of_the_control_plane_leaves_the_history_of_stat() {
+    let mesh = Mesh::up().await;
+    let shop = mesh.client("shop").await;
+    mesh.run("reviews").http().start().await.reached_by(&shop, REVIEWS).await;
+    shop.load(REVIEWS).requests(100).await.assert_no_failure();
+    let counted = async || {
+        let stat = mesh.json(&["stat", "--by", "edge", "--window", "10m"]).await;
+        let rows = stat["rows"].as_array().cloned().unwrap_or_default();
+        rows.iter()
+            .filter(|row| row["source"] == "shop")
+            .filter_map(|row| row["requests"].as_u64())
+            .sum::<u64>()
+    };
+    let before = eventually("the requests are counted", async || match counted().await {
+        count if count >= 100 => Ok(count),
+        count => Err(format!("{count}")),
+    })
+    .await;
+    let file = mesh.state().join("control-plane/statistics.jsonl");
+    let changed = || std::fs::metadata(&file).and_then(|it| it.modified()).ok();
+    let last = changed();
+    until("the history is written once more", || changed() != last).await;
+    mesh.kill_control_plane().await;
+    mesh.bring_back_control_plane().await;
+    assert!(counted().await >= before, "{} of {before}", counted().await);
+    // A history that is damaged is no reason not to come back.
+    mesh.kill_control_plane().await;
+    std::fs::write(&file, "no history").unwrap();
+    mesh.bring_back_control_plane().await;
+    assert!(mesh.control_plane_log().contains("is damaged"), "{}", mesh.control_plane_log());
 }
 
 #[tokio::test]

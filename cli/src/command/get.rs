@@ -2,10 +2,16 @@
 
 use std::process::ExitCode;
 
-use weft_proto::api::{GetRequest, GetResponse, Severity};
+use serde_json::{Value, json};
+use weft_proto::api::{Finding, GetRequest, GetResponse, Severity, StoredObject};
 
 use super::{CommandError, CommandResult, Globals, NOT_FOUND, apply, ask};
+use crate::output::yaml::to_yaml;
 use crate::output::{Colour, Format, Table, coloured, print};
+
+#[cfg(test)]
+#[path = "get_tests.rs"]
+mod tests;
 
 /// Show objects, and what is wrong with them.
 #[derive(clap::Args)]
@@ -27,7 +33,8 @@ pub struct Args {
     /// All namespaces.
     #[arg(short = 'A', long)]
     all_namespaces: bool,
-    /// Form of the output; `yaml` gives the objects as they were written.
+    /// Form of the output; `yaml` gives the objects as they were written. Both `json` and `yaml` have the mistakes of
+    /// objects and files under `findings`.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
@@ -45,28 +52,76 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
     };
     let response = ask(globals, |mut mesh| async move { Ok(mesh.get(request).await?.into_inner()) })?;
     if response.objects.is_empty() && !name.is_empty() {
-        return Err(CommandError::new(NOT_FOUND, format!("`{name}` was not found")));
+        let error = CommandError::new(NOT_FOUND, format!("`{name}` was not found"));
+        if response.findings.is_empty() {
+            return Err(error);
+        }
+        let why: String = response.findings.iter().map(apply::finding).collect();
+        return Err(error.hint(format!("it is held back:\n{}", why.trim_end())));
     }
     match args.output {
         Format::Table => print(&table(&response))?,
-        // The user's own text, comments included.
-        Format::Yaml => {
-            let documents: Vec<&str> = response.objects.iter().map(|object| object.yaml.trim_end()).collect();
-            print(&format!("{}\n", documents.join("\n---\n")))?;
-        }
-        Format::Json => print(&Format::Json.render(&json(&response, !name.is_empty()), |_| String::new())?)?,
+        Format::Yaml => print(&yaml(&response))?,
+        Format::Json => print(&Format::Json.render(&as_json(&response, !name.is_empty()), |_| String::new())?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// One object as itself, several as a Kubernetes `List`.
-fn json(response: &GetResponse, named: bool) -> serde_json::Value {
-    let parse = |text: &str| serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
-    let mut items: Vec<serde_json::Value> = response.objects.iter().map(|object| parse(&object.json)).collect();
-    if named && items.len() == 1 {
-        return items.remove(0);
+/// The objects as the user wrote them, comments included; those that `weft run` brought, which nobody wrote, in block
+/// style. What is wrong with objects follows as a document of its own, which `weft apply` passes over.
+fn yaml(response: &GetResponse) -> String {
+    let document = |object: &StoredObject| match object.origin.as_str() {
+        "run" => to_yaml(&parse(&object.json)),
+        _ => object.yaml.clone(),
+    };
+    let mut documents: Vec<String> = response.objects.iter().map(document).collect();
+    let findings = findings(response);
+    if !findings.is_empty() {
+        let list = json!({"apiVersion": "weft.mesh/v1alpha1", "kind": "FindingList", "findings": findings});
+        documents.push(to_yaml(&list));
     }
-    serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items})
+    let documents: Vec<&str> = documents.iter().map(|document| document.trim_end()).collect();
+    format!("{}\n", documents.join("\n---\n"))
+}
+
+/// One object as itself, with what is wrong with it in its status; several as a Kubernetes `List`.
+fn as_json(response: &GetResponse, named: bool) -> Value {
+    let mut items: Vec<Value> = response.objects.iter().map(|object| parse(&object.json)).collect();
+    let findings = findings(response);
+    if named && items.len() == 1 {
+        let mut object = items.remove(0);
+        if !findings.is_empty() {
+            object["status"] = json!({"findings": findings});
+        }
+        return object;
+    }
+    json!({"apiVersion": "v1", "kind": "List", "items": items, "findings": findings})
+}
+
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+/// What is wrong with or worth knowing about the objects, and about those that are held back.
+fn findings(response: &GetResponse) -> Vec<Value> {
+    let of_objects = response.objects.iter().flat_map(|object| &object.findings);
+    of_objects.chain(&response.findings).map(finding).collect()
+}
+
+/// For scripts. `lastGoodKept`: what the object or file held before the mistake is still in force.
+fn finding(finding: &Finding) -> Value {
+    let severity = match finding.severity() {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info | Severity::Unspecified => "info",
+    };
+    let object = finding.object.as_ref().map(|object| {
+        json!({"apiVersion": object.api_version, "kind": object.kind, "namespace": object.namespace,
+            "name": object.name})
+    });
+    json!({"severity": severity, "code": finding.code, "message": finding.message, "hint": finding.hint,
+        "object": object, "field": finding.field, "file": finding.file, "line": finding.line,
+        "column": finding.column, "lastGoodKept": finding.last_good_kept})
 }
 
 fn table(response: &GetResponse) -> String {

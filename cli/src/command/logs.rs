@@ -1,18 +1,20 @@
 //! `weft logs`.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{CommandError, CommandResult, FAILED, Globals, NOT_FOUND, block_on, down};
-use crate::runtime::paths::{MeshPaths, last_lines};
+use crate::runtime::log::LogReader;
+use crate::runtime::paths::MeshPaths;
 use crate::runtime::record;
 
 /// Show what a workload wrote.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  weft logs reviews-v1 -f\n  weft logs reviews-v1 --proxy --tail 20\n  weft logs --control-plane")]
+#[command(after_help = "Examples:\n  weft logs reviews-v1 -f\n  weft logs reviews-v1 --proxy --tail 20\n  weft logs --control-plane\n\n\
+    A log that has grown to 10 MiB begins anew; the one before is kept and shown too. WEFT_LOG_LIMIT, in bytes, in the\n\
+    environment of `weft up` and `weft run` sets another size.")]
 pub struct Args {
     /// NAME, or NAME.NAMESPACE.
     #[arg(value_name = "WORKLOAD", required_unless_present = "control_plane")]
@@ -62,21 +64,17 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
 }
 
 fn show(path: &Path, args: &Args, alive: impl Fn() -> bool) -> io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut log = LogReader::open(path)?;
     let mut out = io::stdout().lock();
     if let Some(count) = args.tail {
-        let end = file.seek(SeekFrom::End(0))?;
-        for line in last_lines(path, count) {
-            writeln!(out, "{line}")?;
-        }
-        file.seek(SeekFrom::Start(end))?;
+        let mut text = Vec::new();
+        log.copy(&mut text)?;
+        out.write_all(last_lines(&text, count))?;
     }
     loop {
         // Asked before reading: what was written before the end is then still read.
         let more = args.follow && alive();
-        let mut text = Vec::new();
-        file.read_to_end(&mut text)?;
-        out.write_all(&text)?;
+        log.copy(&mut out)?;
         out.flush()?;
         if !more {
             return Ok(());
@@ -87,4 +85,11 @@ fn show(path: &Path, args: &Args, alive: impl Fn() -> bool) -> io::Result<()> {
         };
         block_on(pause).map_err(io::Error::other)?;
     }
+}
+
+/// The end of a text that has so many lines, or the whole of it.
+fn last_lines(text: &[u8], count: usize) -> &[u8] {
+    let mut lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let kept = lines.split_off(lines.len().saturating_sub(count));
+    &text[text.len() - kept.iter().map(|line| line.len()).sum::<usize>()..]
 }

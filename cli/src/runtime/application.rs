@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 
-use super::paths::{WorkloadPaths, log_file};
+use super::log::Log;
+use super::paths::WorkloadPaths;
 use super::record::Isolation;
 use super::specification::Start;
 use super::{files, isolation, tool};
@@ -67,11 +68,15 @@ pub fn environment(start: &Start, paths: &WorkloadPaths) -> (Vec<(String, String
     (set, proxies)
 }
 
-/// Starts it. In the foreground it has the terminal.
+/// Starts it. In the foreground, without a log, it has the terminal.
 ///
 /// # Errors
 /// When the system refuses.
-pub fn spawn(start: &Start, paths: &WorkloadPaths) -> Result<tokio::process::Child, CommandError> {
+pub fn spawn(
+    start: &Start,
+    paths: &WorkloadPaths,
+    log: Option<&Log>,
+) -> Result<tokio::process::Child, CommandError> {
     let failed = |error: &dyn std::fmt::Display| {
         CommandError::new(FAILED, format!("cannot start the application: {error}"))
     };
@@ -88,10 +93,9 @@ pub fn spawn(start: &Start, paths: &WorkloadPaths) -> Result<tokio::process::Chi
         command.env_remove(name);
     }
     command.envs(set);
-    if start.detached {
-        let log = log_file(&paths.app_log())?;
-        let again = log.try_clone().map_err(|error| failed(&error))?;
-        command.stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
+    if let Some(log) = log {
+        let (output, error) = log.outputs().map_err(|error| failed(&error))?;
+        command.stdin(Stdio::null()).stdout(output).stderr(error).process_group(0);
     }
     tokio::process::Command::from(command).spawn().map_err(|error| failed(&error))
 }

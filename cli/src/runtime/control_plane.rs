@@ -44,6 +44,7 @@ pub fn arguments(
     add("--state-dir", paths.control_plane().display().to_string());
     add("--socket", paths.control_socket().display().to_string());
     add("--mesh", mesh.to_string());
+    add("--log-file", paths.control_plane_log().display().to_string());
     if isolation == Isolation::Explicit {
         add("--listen-tls", format!("127.0.0.1:{}", free_port()?));
         add("--monitoring", format!("127.0.0.1:{}", free_port()?));

@@ -23,6 +23,7 @@ pub mod control_plane;
 pub mod egress;
 pub mod specification;
 pub mod files;
+pub mod log;
 pub mod sandbox;
 pub mod sidecar;
 pub mod application;

@@ -8,7 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 
-use super::paths::{MeshPaths, WorkloadPaths, log_file, private_directory, write_private};
+use super::log::Log;
+use super::paths::{MeshPaths, WorkloadPaths, private_directory, write_private};
 use super::record::Isolation;
 use super::specification::Start;
 use super::{egress, tool};
@@ -80,15 +81,19 @@ pub fn write_files(start: &Start, paths: &WorkloadPaths) -> Result<(), CommandEr
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn spawn(start: &Start, paths: &WorkloadPaths, admin_socket: &Path) -> Result<Child, CommandError> {
+pub fn spawn(
+    start: &Start,
+    paths: &WorkloadPaths,
+    admin_socket: &Path,
+    log: &Log,
+) -> Result<Child, CommandError> {
     let failed = |error: &dyn std::fmt::Display| {
         CommandError::new(
             FAILED,
             format!("cannot start the sidecar {}: {error}", start.proxy_program.display()),
         )
     };
-    let log = log_file(&paths.proxy_log())?;
-    let again = log.try_clone().map_err(|error| failed(&error))?;
+    let (output, error) = log.outputs().map_err(|error| failed(&error))?;
     let mut command = Command::new(tool::tool("setpriv")?);
     command.args(["--pdeathsig", "KILL", "--no-new-privs"]);
     if start.isolation != Isolation::Explicit {
@@ -96,7 +101,7 @@ pub fn spawn(start: &Start, paths: &WorkloadPaths, admin_socket: &Path) -> Resul
     }
     command.arg("--").arg(&start.proxy_program).args(arguments(start, paths, admin_socket));
     // Its own process group: an interrupt from the terminal is for the application; the sidecar leaves last.
-    command.process_group(0).stdin(Stdio::null()).stdout(log).stderr(again).current_dir("/");
+    command.process_group(0).stdin(Stdio::null()).stdout(output).stderr(error).current_dir("/");
     command.spawn().map_err(|error| failed(&error))
 }
 

@@ -14,6 +14,7 @@ use weft_proto::api::{
     CreateJoinTokenRequest, DeregisterWorkloadRequest, ReportWorkloadRequest, WorkloadState,
 };
 
+use super::log::Log;
 use super::paths::{MeshPaths, WorkloadPaths, last_lines, write_private};
 use super::process::{ProcessRef, end_all, in_network, network_of};
 use super::record::{Isolation, State, WorkloadRecord, save};
@@ -75,6 +76,10 @@ struct Workload {
     record: WorkloadRecord,
     admin_socket: PathBuf,
     sidecar: Option<Child>,
+    /// What the sidecar writes; one after a crash goes on with it.
+    sidecar_log: Option<Log>,
+    /// What the application writes, when detached.
+    app_log: Option<Log>,
     registered: bool,
 }
 
@@ -102,7 +107,8 @@ impl Workload {
             admin_socket: asked.sidecar.then(|| admin_socket.clone()),
             command: asked.command.clone(),
         };
-        Self { start, mesh, paths, record, admin_socket, sidecar: None, registered: true }
+        let (sidecar, sidecar_log, app_log) = (None, None, None);
+        Self { start, mesh, paths, record, admin_socket, sidecar, sidecar_log, app_log, registered: true }
     }
 
     /// The story.
@@ -117,7 +123,10 @@ impl Workload {
             ready = self.start_sidecar() => ready?,
             () = signals.stop() => return Err(CommandError::new(FAILED, "stopped before its sidecar was ready")),
         }
-        let mut app = application::spawn(&self.start, &self.paths)?;
+        if self.start.detached {
+            self.app_log = Some(Log::open(&self.paths.app_log())?);
+        }
+        let mut app = application::spawn(&self.start, &self.paths, self.app_log.as_ref())?;
         self.record.application = process_of(&app);
         self.write()?;
         for (listener, port) in ports {
@@ -144,12 +153,15 @@ impl Workload {
         if !self.start.specification.sidecar {
             return Ok(());
         }
-        let mut child = sidecar::spawn(&self.start, &self.paths, &self.admin_socket)?;
+        let log = self.sidecar_log.insert(Log::open(&self.paths.proxy_log())?);
+        let mut child = sidecar::spawn(&self.start, &self.paths, &self.admin_socket, log)?;
         self.record.sidecar = process_of(&child);
         self.write()?;
         let ready = sidecar::ready(&mut child, &self.admin_socket, self.start.isolation, SIDECAR_START).await;
         self.sidecar = Some(child);
-        ready.map_err(|error| error.hint(end_of_log("its log", &self.paths.proxy_log())))
+        let Err(error) = ready else { return Ok(()) };
+        finish(&mut self.sidecar_log).await;
+        Err(error.hint(end_of_log("its log", &self.paths.proxy_log())))
     }
 
     /// Waits until the application listens on its ports. In the foreground there is nobody to tell, so it is watched
@@ -177,9 +189,10 @@ impl Workload {
         }
     }
 
-    async fn explain(&self, early: Early, app: &mut Child) -> CommandError {
+    async fn explain(&mut self, early: Early, app: &mut Child) -> CommandError {
         // One that has ended is not there to be killed.
         let _ = app.kill().await;
+        finish(&mut self.app_log).await;
         let what = match early {
             Early::Ended(status) => format!("the application ended at once ({status})"),
             Early::Stopped => "stopped before the application was up".to_owned(),
@@ -252,7 +265,8 @@ impl Workload {
         };
         // Without a control plane it starts from what it has.
         let _ = tokio::time::timeout(Duration::from_secs(2), token).await;
-        if let Ok(child) = sidecar::spawn(&self.start, &self.paths, &self.admin_socket) {
+        let Some(log) = &self.sidecar_log else { return };
+        if let Ok(child) = sidecar::spawn(&self.start, &self.paths, &self.admin_socket, log) {
             self.record.sidecar = process_of(&child);
             self.sidecar = Some(child);
             let _ = self.write();
@@ -324,6 +338,8 @@ impl Workload {
                 let _ = child.kill().await;
             }
         }
+        finish(&mut self.app_log).await;
+        finish(&mut self.sidecar_log).await;
         let _ = fs::remove_file(&self.admin_socket);
     }
 
@@ -390,6 +406,13 @@ async fn ended(child: &mut Option<Child>) {
     match child {
         Some(child) => drop(child.wait().await),
         None => std::future::pending().await,
+    }
+}
+
+/// Everything that was written to a log is in its file.
+async fn finish(log: &mut Option<Log>) {
+    if let Some(log) = log.take() {
+        log.finish().await;
     }
 }
 

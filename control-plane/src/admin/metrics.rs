@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -35,6 +36,16 @@ pub(super) fn page(state: &MeshState, push: &Arc<Push<WorldCompiler>>) -> Respon
     gauge("weft_object_findings", "What is wrong with or worth knowing about objects", findings.len());
     gauge("weft_object_errors", "Objects or files that are held back because of a mistake", errors);
     gauge("weft_resources_refused", "Resource types that a sidecar has refused", refused);
+    let compiles = push.compiler().compiles();
+    let mut counter = |name: &str, help: &str, value: u64| {
+        let counter: Counter = Counter::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    };
+    let help = "Compiles of clusters, listeners, routes and names: one a class of sidecars and push";
+    counter("weft_configuration_compiles", help, compiles.configuration);
+    let help = "Compiles of endpoints: one for all classes of sidecars that see the same, and push";
+    counter("weft_endpoint_compiles", help, compiles.endpoints);
     let mut body = String::new();
     match encode(&mut body, &registry) {
         Ok(()) => text(StatusCode::OK, body),

@@ -184,14 +184,17 @@ impl Mesh for Api {
         let request = request.into_inner();
         let kind = if request.kind.is_empty() { None } else { Some(find_kind(&request.kind)?) };
         let (objects, findings) = (self.state.objects(), self.state.findings());
-        let wanted = objects.by_name.values().filter(|object| {
-            kind.is_none_or(|kind| *object.reference.kind == *kind.name)
-                && (request.name.is_empty() || **object.name() == *request.name)
-                && (request.namespace.is_empty() || **object.namespace() == *request.namespace)
-        });
+        let asked = |reference: &ObjectRef| {
+            kind.is_none_or(|kind| *reference.kind == *kind.name)
+                && (request.name.is_empty() || *reference.name == *request.name)
+                && (request.namespace.is_empty() || *reference.namespace == *request.namespace)
+        };
+        let wanted = objects.by_name.values().filter(|object| asked(&object.reference));
         let everything = request.kind.is_empty() && request.name.is_empty();
-        let homeless = findings.iter().filter(|finding| {
-            everything && finding.object.as_ref().is_none_or(|name| !objects.by_name.contains_key(name))
+        // Of files that cannot be read, and of objects that never were good.
+        let homeless = findings.iter().filter(|finding| match &finding.object {
+            Some(name) => (everything || asked(name)) && !objects.by_name.contains_key(name),
+            None => everything,
         });
         Ok(Response::new(GetResponse {
             objects: wanted.map(|object| convert::stored(object, &findings)).collect(),

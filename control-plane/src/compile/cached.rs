@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -18,6 +19,16 @@ pub struct WorldCompiler {
     world: Arc<ArcSwap<World>>,
     compiled: Mutex<HashMap<ProxyScope, (u64, Resources)>>,
     endpoints: Mutex<HashMap<OutboundScope, (u64, Arc<ResourceSet>)>>,
+    counts: [AtomicU64; 2],
+}
+
+/// How often something was compiled, not taken from what is remembered.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Compiles {
+    /// Clusters, listeners, routes and names, for a class.
+    pub configuration: u64,
+    /// Endpoints, for those classes that see the same ones.
+    pub endpoints: u64,
 }
 
 /// Classes that are kept; beyond them the cache starts anew, which costs a compile and nothing else.
@@ -27,7 +38,14 @@ impl WorldCompiler {
     /// A compiler of whatever world is current.
     #[must_use]
     pub fn new(world: Arc<ArcSwap<World>>) -> Self {
-        Self { world, compiled: Mutex::default(), endpoints: Mutex::default() }
+        Self { world, compiled: Mutex::default(), endpoints: Mutex::default(), counts: Default::default() }
+    }
+
+    /// How much there was to do since the start.
+    #[must_use]
+    pub fn compiles(&self) -> Compiles {
+        let [configuration, endpoints] = self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        Compiles { configuration, endpoints }
     }
 
     fn endpoints_of(&self, world: &World, scope: &OutboundScope) -> Arc<ResourceSet> {
@@ -37,6 +55,7 @@ impl WorldCompiler {
         {
             return set.clone();
         }
+        self.counts[1].fetch_add(1, Ordering::Relaxed);
         let set = encode::endpoints(super::endpoints(world, scope), known.as_ref().map(|(_, set)| set));
         keep(&self.endpoints, scope, (world.revision, set.clone()));
         set
@@ -75,6 +94,7 @@ impl Compiler for WorldCompiler {
             resources.sets[crate::push::ResourceType::Endpoint as usize] = endpoints;
             return resources;
         }
+        self.counts[0].fetch_add(1, Ordering::Relaxed);
         let former = known.as_ref().map(|(_, resources)| resources);
         let resources = encode::resources(world.revision, configuration(&world, scope), endpoints, former);
         keep(&self.compiled, scope, (world.configuration, resources.clone()));

@@ -24,7 +24,7 @@ use weft_model::route::RouteTable;
 
 use crate::world::World;
 
-pub use cached::WorldCompiler;
+pub use cached::{Compiles, WorldCompiler};
 pub use names::NameTable;
 pub use scope::{ExplicitAddresses, Mode, OutboundScope, ProxyScope};
 

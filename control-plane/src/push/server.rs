@@ -89,6 +89,12 @@ impl<C: Compiler> Push<C> {
         AggregatedDiscovery::new(self.clone(), requirement)
     }
 
+    /// What it compiles with.
+    #[must_use]
+    pub fn compiler(&self) -> &C {
+        self.classes.compiler()
+    }
+
     /// Who has acknowledged what.
     #[must_use]
     pub fn tracker(&self) -> &Arc<Tracker> {

@@ -58,6 +58,8 @@ pub struct Finding {
     pub column: u32,
     /// The lines around the place with a marker, without colour; empty without a file.
     pub excerpt: String,
+    /// Of an error in a watched file: what it held before, of this object or of the whole file, is still in force.
+    pub last_good_kept: bool,
 }
 
 /// The machine words of findings.
@@ -115,6 +117,7 @@ impl Finding {
             line: 0,
             column: 0,
             excerpt: String::new(),
+            last_good_kept: false,
         }
     }
 
@@ -197,6 +200,7 @@ impl From<&Finding> for api::Finding {
             line: finding.line,
             column: finding.column,
             excerpt: finding.excerpt.clone(),
+            last_good_kept: finding.last_good_kept,
         }
     }
 }

@@ -121,6 +121,14 @@ async fn pain_11_a_bad_object_leaves_its_last_good_version_in_force_and_harms_no
         text.iter().any(|line| line.contains("Service/shop/a of generation 1 stays in force")),
         "{text:?}"
     );
+    let mistakes: Vec<_> = objects.findings.iter().filter(|finding| finding.is_error()).collect();
+    assert!(!mistakes.is_empty() && mistakes.iter().all(|finding| finding.last_good_kept), "{mistakes:?}");
+    fixture.write("new.yaml", &service("n", 80).replace("ports", "prots"));
+    let objects =
+        until_that(&directory, |all| all.findings.iter().any(|f| f.file.ends_with("new.yaml"))).await;
+    let new = objects.findings.iter().filter(|finding| finding.file.ends_with("new.yaml"));
+    assert!(new.clone().all(|finding| !finding.last_good_kept), "there never was a good one: {new:?}");
+    fs::remove_file(fixture.files.path().join("new.yaml")).unwrap();
     // Not even YAML: nobody can tell whose document it was, so everything stays.
     fixture.write("all.yaml", "a: [\n");
     let objects =
@@ -129,6 +137,7 @@ async fn pain_11_a_bad_object_leaves_its_last_good_version_in_force_and_harms_no
     fixture.write("all.yaml", "");
     let objects =
         until_that(&directory, |objects| objects.findings.iter().any(|f| f.message.contains("empty"))).await;
+    assert!(objects.findings.iter().all(|finding| finding.last_good_kept), "{:?}", objects.findings);
     assert_eq!(names(&objects), ["a@1", "b@2"]);
     // A restart forgets nothing of that.
     drop(directory);

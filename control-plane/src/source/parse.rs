@@ -20,6 +20,8 @@ mod tests;
 
 /// Longest file, in bytes.
 pub const MAX_FILE_BYTES: usize = 16 << 20;
+/// Kind of the document with which `weft get -o yaml` ends when something is wrong.
+const FINDING_LIST: &str = "FindingList";
 
 /// What a file holds.
 #[derive(Clone, Debug, Default)]
@@ -129,6 +131,10 @@ type Single = (Node, String, u32);
 
 /// The objects of a document: itself, or the items of a `List`.
 fn unfold(root: Node, part: &Part<'_>, file_text: &str, report: &Report<'_>) -> Vec<Single> {
+    // What `weft get` says beside the objects is no object, so that its output can be applied.
+    if root.get("kind").and_then(Node::as_str) == Some(FINDING_LIST) {
+        return Vec::new();
+    }
     let is_list = root.get("kind").and_then(Node::as_str).is_some_and(|kind| kind.ends_with("List"))
         && root.get("items").is_some();
     if !is_list {
@@ -137,7 +143,7 @@ fn unfold(root: Node, part: &Part<'_>, file_text: &str, report: &Report<'_>) -> 
     }
     let field = Field::root(&root, report);
     let items = field.message(|f| {
-        f.ignored(&["apiVersion", "kind", "metadata"]);
+        f.ignored(&["apiVersion", "kind", "metadata", "findings"]);
         Some(f.required("items")?.items().iter().map(|item| item.node().clone()).collect::<Vec<_>>())
     });
     let single = |item: Node| {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use weft_model::histogram;
 use weft_proto::telemetry::EdgeCounts;
 
@@ -19,7 +20,7 @@ const FLAGS: usize = 32;
 const FLAG: usize = 8;
 
 /// Sums of reports. Every operation saturates: a sidecar that lies cannot make another's numbers wrap.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Counts {
     /// Requests that were answered, one way or another.
     pub requests: u64,
@@ -63,6 +64,19 @@ impl Counts {
             let bucket = (*bucket as usize).min(histogram::BUCKETS - 1) as u16;
             sum.add_latency(&[(bucket, *count)]);
         }
+        sum
+    }
+
+    /// The same within the bounds that hold for all counts, for those that were read from a file.
+    #[must_use]
+    pub fn checked(&self) -> Self {
+        let mut sum = Self::default();
+        let latency = self.latency.iter().map(|(bucket, count)| {
+            ((*bucket).min(u16::try_from(histogram::BUCKETS - 1).unwrap_or(u16::MAX)), *count)
+        });
+        sum.add(&Self { latency: latency.collect(), ..self.clone() });
+        sum.failures = sum.failures.min(sum.requests);
+        sum.flags.retain(|flag, _| flag.len() <= FLAG);
         sum
     }
 

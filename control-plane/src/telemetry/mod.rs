@@ -15,6 +15,7 @@ pub mod counts;
 pub mod series;
 pub mod statistics;
 pub mod query;
+pub mod history;
 pub mod service;
 
 pub use service::ReportService;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use weft_proto::telemetry::Edge;
 
 use super::counts::Counts;
@@ -11,7 +12,7 @@ use super::counts::Counts;
 const LABEL: usize = 300;
 
 /// Who reports.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum Reporter {
     /// The client's sidecar.
     Source,
@@ -20,7 +21,7 @@ pub enum Reporter {
 }
 
 /// What tells series apart.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Key {
     /// Who reports.
     pub reporter: Reporter,
@@ -112,6 +113,11 @@ impl Ring {
             self.filled.pop_front();
         }
         self.filled.is_empty()
+    }
+
+    /// The slots in which something happened, oldest first.
+    pub fn filled(&self) -> impl Iterator<Item = (u64, &Counts)> {
+        self.filled.iter().map(|(slot, counts)| (*slot, counts))
     }
 
     /// The sum of the last `slots` slots, the present one included; `None` when nothing happened in them.

@@ -47,6 +47,14 @@ impl Default for StatisticsSettings {
     }
 }
 
+impl StatisticsSettings {
+    /// What is older than this is not kept.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.coarse.0 * u32::try_from(self.coarse.1).unwrap_or(u32::MAX)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub(super) fine: Ring,
@@ -54,17 +62,17 @@ pub(super) struct Series {
 }
 
 #[derive(Clone, Debug)]
-struct Proxy {
-    sequence: u64,
-    cpu_us: u64,
-    resident_bytes: u64,
+pub(super) struct Proxy {
+    pub(super) sequence: u64,
+    pub(super) cpu_us: u64,
+    pub(super) resident_bytes: u64,
     heard: Instant,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub(super) series: HashMap<Key, Series>,
-    proxies: HashMap<String, Proxy>,
+    pub(super) proxies: HashMap<String, Proxy>,
     dropped: HashSet<u64>,
     lost_reports: u64,
     pub(super) first: Option<Instant>,
@@ -78,6 +86,8 @@ pub struct Statistics {
     origin: Instant,
     hasher: RandomState,
     store: Mutex<Store>,
+    /// One writer of the file at a time.
+    pub(super) saving: Mutex<()>,
 }
 
 impl fmt::Debug for Statistics {
@@ -90,8 +100,17 @@ impl Statistics {
     /// An empty store that tells the time by `clock`.
     #[must_use]
     pub fn new(settings: StatisticsSettings, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
+        // Before everything that may be taken over from an earlier process.
         let origin = clock();
-        Self { settings, clock: Box::new(clock), origin, hasher: RandomState::new(), store: Mutex::default() }
+        let origin = origin.checked_sub(settings.longest()).unwrap_or(origin);
+        Self {
+            settings,
+            clock: Box::new(clock),
+            origin,
+            hasher: RandomState::new(),
+            store: Mutex::default(),
+            saving: Mutex::default(),
+        }
     }
 
     pub(super) fn store(&self) -> MutexGuard<'_, Store> {
@@ -163,7 +182,7 @@ impl Statistics {
         if store.series.len() < self.settings.series {
             store.dropped.clear();
         }
-        let kept = self.settings.coarse.0 * u32::try_from(self.settings.coarse.1).unwrap_or(u32::MAX);
+        let kept = self.settings.longest();
         store.proxies.retain(|_, proxy| now.saturating_duration_since(proxy.heard) < kept);
     }
 
@@ -183,7 +202,7 @@ impl Statistics {
 
 impl Store {
     /// Whether a report is new. Notes gaps.
-    fn accept(&mut self, report: &ReportRequest, now: Instant, most: usize) -> bool {
+    pub(super) fn accept(&mut self, report: &ReportRequest, now: Instant, most: usize) -> bool {
         let ReportRequest { sequence, cpu_us, resident_bytes, .. } = *report;
         let proxy = Proxy { sequence, cpu_us, resident_bytes, heard: now };
         if let Some(known) = self.proxies.get_mut(&report.node) {

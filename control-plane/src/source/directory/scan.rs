@@ -161,7 +161,8 @@ impl Scanner {
         let objects: Vec<_> = wanted.values().cloned().collect();
         if let Err(error) = self.store.change(&objects, &gone, jiff::Timestamp::now()) {
             let message = format!("the directory's change is not in force: {error}");
-            findings.push(Finding::new(Severity::Error, code::LAST_GOOD_KEPT, message));
+            let finding = Finding::new(Severity::Error, code::LAST_GOOD_KEPT, message);
+            findings.push(Finding { last_good_kept: true, ..finding });
         }
     }
 }
@@ -171,6 +172,7 @@ fn quarantine(parsed: Parsed, previous: &[Arc<Object>]) -> (Vec<Arc<Object>>, Ve
     let Parsed { mut objects, mut findings } = parsed;
     // A mistake in a document whose name cannot be read could be any object's.
     let anonymous = findings.iter().any(|finding| finding.is_error() && finding.object.is_none());
+    let mut kept = Vec::new();
     for old in previous {
         if objects.iter().any(|object| object.reference == old.reference) {
             continue;
@@ -183,10 +185,15 @@ fn quarantine(parsed: Parsed, previous: &[Arc<Object>]) -> (Vec<Arc<Object>>, Ve
             let finding = Finding::new(Severity::Warning, code::LAST_GOOD_KEPT, message)
                 .hint("mend the file, or remove the object from it")
                 .of(&old.reference, "");
-            findings.push(Finding { file: Arc::clone(&old.place.file), ..finding });
+            kept.push(Finding { file: Arc::clone(&old.place.file), ..finding });
             objects.push(Arc::clone(old));
         }
     }
+    for finding in findings.iter_mut().filter(|finding| finding.is_error()) {
+        let any = finding.object.is_none() && !kept.is_empty();
+        finding.last_good_kept = any || kept.iter().any(|other| other.object == finding.object);
+    }
+    findings.extend(kept);
     (objects, findings)
 }
 
@@ -199,6 +206,7 @@ fn unreadable(path: &Path, why: &str, kept: usize) -> Finding {
     };
     Finding {
         file: path.display().to_string().into(),
+        last_good_kept: kept > 0,
         ..Finding::new(Severity::Error, code::UNREADABLE, message).hint(hint)
     }
 }
