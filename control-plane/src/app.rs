@@ -121,7 +121,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     // Before anybody can ask how far a change is.
     let world = state.world().load_full();
     let served = world.workloads.iter().filter(|(_, workload)| workload.mutual_tls);
-    push.tracker().expect(served.map(|((namespace, name), _)| format!("{name}.{namespace}")));
+    push.tracker().expect_back(served.map(|((namespace, name), _)| format!("{name}.{namespace}")));
     tokio::spawn(watch_presence(push.clone(), state.clone()));
 
     let socket = UnixListenerStream::new(bind_socket(&settings.socket)?);
