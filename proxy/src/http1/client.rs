@@ -407,7 +407,9 @@ impl ResponseBody {
         if let Some(error) = self.failed {
             return Poll::Ready(Some(Err(error)));
         }
-        self.poll_request(cx);
+        if let Err(error) = self.poll_request(cx) {
+            return Poll::Ready(Some(Err(self.fail(error))));
+        }
         match ready!(self.poll_item(cx)) {
             Ok(item) => {
                 if self.reader.is_received() {
@@ -419,14 +421,16 @@ impl ResponseBody {
                     Decoded::End | Decoded::More => None,
                 })
             }
-            Err(kind) => {
-                let error = BodyError::new(ErrorSource::Upstream, kind);
-                self.failed = Some(error);
-                self.connection = None;
-                self.sender = None;
-                Poll::Ready(Some(Err(error)))
-            }
+            Err(kind) => Poll::Ready(Some(Err(self.fail(BodyError::new(ErrorSource::Upstream, kind))))),
         }
+    }
+
+    /// Closes the connection: nothing more can come of it.
+    fn fail(&mut self, error: BodyError) -> BodyError {
+        self.failed = Some(error);
+        self.connection = None;
+        self.sender = None;
+        error
     }
 
     fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Result<Decoded, BodyErrorKind>> {
@@ -451,18 +455,26 @@ impl ResponseBody {
         }
     }
 
-    /// Goes on sending the request's body. That it fails does not end the response; it only ends the connection.
-    fn poll_request(&mut self, cx: &mut Context<'_>) {
-        let (Some(sender), Some(connection)) = (&mut self.sender, &mut self.connection) else { return };
+    /// Goes on sending the request's body. An upstream that takes no more of it may still answer: that only ends the
+    /// connection. But without the rest of the request, an upstream that waits for it would never answer.
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        let (Some(sender), Some(connection)) = (&mut self.sender, &mut self.connection) else {
+            return Ok(());
+        };
         let io = &mut connection.0.io;
         match sender.poll_send(cx, false, |out, cx| out.poll_write(io, cx)) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => self.sender = None,
-            Poll::Ready(Err(_)) => {
+            Poll::Ready(Err(SenderError::Io(_))) => {
                 self.keep_alive = false;
                 self.sender = None;
             }
+            Poll::Ready(Err(SenderError::Body(error))) => return Err(error),
+            Poll::Ready(Err(SenderError::Length)) => {
+                return Err(BodyError::new(ErrorSource::Internal, BodyErrorKind::Closed));
+            }
         }
+        Ok(())
     }
 
     /// Gives the connection back when it can take another request, else closes it.

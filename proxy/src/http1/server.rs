@@ -14,7 +14,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -265,11 +265,14 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
         const READ_AHEAD: usize = 16 * 1024;
         let mut shared = self.shared.borrow_mut();
         let shared = &mut *shared;
-        if shared.body_awaited && !shared.body.is_received() {
+        if !shared.body.is_received() {
+            // Its reader may be a task of its own: when that reads from the socket it is the one that gets woken.
             if !shared.server.as_ref().is_some_and(|server| server.will_wake(cx.waker())) {
                 shared.server = Some(cx.waker().clone());
             }
-            return false;
+            if shared.body_awaited {
+                return false;
+            }
         }
         while shared.read.bytes.len() < READ_AHEAD {
             match shared.read.poll_fill(&mut shared.io, cx) {
@@ -309,6 +312,9 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
             parts.headers.clear();
         }
         let framing = asked.framing(parts.status, &parts.headers, &body);
+        if matches!(body, Body::Empty | Body::Full(_)) {
+            self.discard_what_came().await;
+        }
         let draining = poll_fn(|cx| Poll::Ready(self.poll_drain(cx))).await;
         let keep_alive = asked.keep_alive
             && !draining
@@ -397,14 +403,29 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
         out
     }
 
-    /// Whether what is left of the request's body is little enough to be thrown away.
+    /// Whether the client waits to be told that it may send the body. Nobody can tell whether one that never was
+    /// sends it now (RFC 9110, section 10.1.1).
+    fn is_untold(&self) -> bool {
+        self.shared.borrow().interim.len() == INTERIM_LENGTH
+    }
+
+    /// Whether what is left of the request's body is surely little enough to be thrown away. If that is promised and
+    /// not kept, a client meets the closing with its next request.
     fn can_finish_body(&self) -> bool {
+        let untold = self.is_untold();
         let shared = self.shared.borrow();
-        // A client that was never told to go on may or may not send the body now: nobody can tell (RFC 9110 10.1.1).
-        let untold = shared.interim.len() == INTERIM_LENGTH;
-        let left = shared.body.size_hint().lower();
-        shared.body.is_received()
-            || (!untold && shared.failed.is_none() && left <= self.settings.discard_limit)
+        let little = shared.body.size_hint().exact().is_some_and(|left| left <= self.settings.discard_limit);
+        shared.body.is_received() || (!untold && shared.failed.is_none() && little)
+    }
+
+    /// Throws away what is here of a body that nobody reads any more, so that a connection does not close for its sake.
+    async fn discard_what_came(&mut self) {
+        if self.shared.borrow().body.is_received() || self.is_untold() {
+            return;
+        }
+        let mut left = self.settings.discard_limit;
+        poll_fn(|cx| Poll::Ready(self.poll_discard(cx, &mut left).is_ready())).await;
+        self.shared.borrow_mut().body_awaited = false;
     }
 
     /// Throws away what is left of the request's body; whether that succeeded.
@@ -412,25 +433,30 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
         if self.shared.borrow().body.is_received() {
             return true;
         }
-        // From here its reader, if there still is one, gets an error.
-        self.shared.borrow_mut().exchange += 1;
         self.deadline.set(Some(self.settings.linger_timeout));
         let mut left = self.settings.discard_limit;
-        poll_fn(|cx| {
-            loop {
-                let item = self.shared.borrow_mut().poll_item(cx);
-                match item {
-                    Poll::Ready(Ok(Decoded::Data(data))) => match left.checked_sub(data.len() as u64) {
-                        Some(rest) => left = rest,
-                        None => return Poll::Ready(false),
-                    },
-                    Poll::Ready(Ok(_)) => return Poll::Ready(true),
-                    Poll::Ready(Err(_)) => return Poll::Ready(false),
-                    Poll::Pending => return self.deadline.poll(cx).map(|()| false),
-                }
-            }
+        poll_fn(|cx| match self.poll_discard(cx, &mut left) {
+            Poll::Pending => self.deadline.poll(cx).map(|()| false),
+            finished => finished,
         })
         .await
+    }
+
+    /// Reads the request's body, of which there may be `left` bytes more; whether that succeeded.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, left: &mut u64) -> Poll<bool> {
+        let mut shared = self.shared.borrow_mut();
+        // From here its reader, if there still is one, gets an error.
+        shared.exchange += 1;
+        loop {
+            match ready!(shared.poll_item(cx)) {
+                Ok(Decoded::Data(data)) => match left.checked_sub(data.len() as u64) {
+                    Some(rest) => *left = rest,
+                    None => return Poll::Ready(false),
+                },
+                Ok(_) => return Poll::Ready(true),
+                Err(_) => return Poll::Ready(false),
+            }
+        }
     }
 
     /// Answers what no handler has answered, and closes.
@@ -471,11 +497,11 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
     }
 
     /// Closes so that the client gets all that was written: its unread bytes would turn the close into a reset
-    /// (RFC 9112 section 9.6), so the sending side is closed first, and reading goes on for a moment.
+    /// (RFC 9112 section 9.6), so the sending side is closed first, and reading goes on for a moment. Only time bounds
+    /// it: a client that sends much before it looks for an answer is the one that would miss it.
     #[allow(clippy::await_holding_refcell_ref, reason = "the exchange is over: nobody else holds it")]
     async fn close(&mut self) {
         self.deadline.set(Some(self.settings.linger_timeout));
-        let mut discarded = 0;
         poll_fn(|cx| {
             let mut shared = self.shared.borrow_mut();
             let shared = &mut *shared;
@@ -488,9 +514,7 @@ impl<'a, D: Future<Output = ()>> Connection<'a, D> {
             loop {
                 shared.read.bytes.clear();
                 match shared.read.poll_fill(&mut shared.io, cx) {
-                    Poll::Ready(Ok(n)) if n > 0 && discarded < self.settings.discard_limit => {
-                        discarded += n as u64
-                    }
+                    Poll::Ready(Ok(n)) if n > 0 => {}
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => return self.deadline.poll(cx),
                 }

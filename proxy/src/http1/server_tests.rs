@@ -122,7 +122,8 @@ fn an_early_answer_discards_a_little_body_and_closes_on_much() {
 #[test]
 fn an_endless_body_nobody_reads_is_cut_off() {
     local(async {
-        let settings = ServerSettings { discard_limit: 1000, ..dateless() };
+        let linger_timeout = Duration::from_millis(50);
+        let settings = ServerSettings { discard_limit: 1000, linger_timeout, ..dateless() };
         let mut s = serving(settings, |_| async { Response::new(Body::from("early")) }).await;
         s.client.write("POST /1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").await;
         assert!(s.client.until("early").await.starts_with(OK));
@@ -131,6 +132,108 @@ fn an_endless_body_nobody_reads_is_cut_off() {
             tokio::task::yield_now().await;
         }
         assert_eq!(s.task.await.unwrap().unwrap(), Served::Closed);
+    });
+}
+
+#[test]
+fn an_early_answer_keeps_the_connection_only_if_all_of_the_body_is_here() {
+    local(async {
+        let mut s = serving(dateless(), |_| async { Response::new(Body::from("early")) }).await;
+        let head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        s.client.write(format!("{head}3\r\nabc\r\n0\r\n\r\n")).await;
+        assert_eq!(s.client.until("early").await, format!("{OK}5\r\n\r\nearly"));
+        // How much is still to come is not known: a promise to stay might not be kept.
+        s.client.write(format!("{head}3\r\nabc\r\n")).await;
+        assert_eq!(s.client.rest().await, format!("{OK}5\r\nconnection: close\r\n\r\nearly"));
+    });
+}
+
+/// Many clients look for an answer only when they have sent all of the request.
+#[test]
+fn an_early_answer_reaches_a_client_that_is_still_sending_much() {
+    const LENGTH: usize = 16 * 1024 * 1024;
+    local(async {
+        let mut s = serving(dateless(), |_| async { Response::new(Body::from("early")) }).await;
+        s.client.write(format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {LENGTH}\r\n\r\n")).await;
+        s.client.write(vec![b'x'; LENGTH]).await;
+        assert_eq!(s.client.rest().await, format!("{OK}5\r\nconnection: close\r\n\r\nearly"));
+    });
+}
+
+/// Gives other tasks of this thread their turn until they have nothing to do.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// HTTP/2 upstreams read a request's body in a task of their own.
+#[test]
+fn a_client_that_goes_is_noticed_while_the_bodys_reader_is_busy_elsewhere() {
+    local(async {
+        let read = Rc::new(Cell::new(false));
+        let done = read.clone();
+        let mut s = serving(dateless(), move |request: Request<Body>| {
+            let done = done.clone();
+            tokio::task::spawn_local(async move {
+                let mut body = request.into_body();
+                body.frame().await.unwrap().unwrap();
+                done.set(true);
+                std::future::pending::<()>().await;
+                drop(body);
+            });
+            std::future::pending()
+        })
+        .await;
+        s.client.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n").await;
+        while s.handled.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        settle().await;
+        s.client.write("abc").await;
+        while !read.get() {
+            tokio::task::yield_now().await;
+        }
+        settle().await;
+        drop(s.client);
+        assert!(matches!(s.task.await.unwrap(), Err(ServeError::ClientGone)));
+    });
+}
+
+#[test]
+fn an_old_body_that_is_dropped_late_does_not_take_the_waking_from_a_new_ones_reader() {
+    local(async {
+        let old = Rc::new(RefCell::new(None));
+        let (poke, kept, poked) = (Rc::new(tokio::sync::Notify::new()), old.clone(), Cell::new(0));
+        let poking = poke.clone();
+        let mut s = serving(dateless(), move |request: Request<Body>| {
+            poked.set(poked.get() + 1);
+            let (first, kept, poke) = (poked.get() == 1, kept.clone(), poking.clone());
+            async move {
+                let body = request.into_body();
+                if first {
+                    *kept.borrow_mut() = Some(body);
+                    return Response::new(Body::from("early"));
+                }
+                let reading =
+                    tokio::task::spawn_local(async move { body.collect().await.unwrap().to_bytes() });
+                poke.notified().await;
+                Response::new(Body::from(reading.await.unwrap()))
+            }
+        })
+        .await;
+        s.client.write("POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n").await;
+        s.client.until("early").await;
+        s.client.write("oldPOST /2 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n").await;
+        while s.handled.get() < 2 {
+            tokio::task::yield_now().await;
+        }
+        settle().await;
+        drop(old.take());
+        poke.notify_one();
+        settle().await;
+        s.client.write("new").await;
+        assert_eq!(s.client.until("new").await, format!("{OK}3\r\n\r\nnew"));
     });
 }
 

@@ -105,33 +105,26 @@ fn large_bodies_stream_both_ways_by_either_protocol() {
 /// Answers keep-alive requests, and closes each connection after a number of them, sometimes at once after an answer,
 /// sometimes when the next request is already on its way.
 async fn moody_server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("bound");
-    tokio::task::spawn_local(async move {
-        loop {
-            let Ok((mut stream, _)) = listener.accept().await else { return };
-            tokio::task::spawn_local(async move {
-                let mut buffer = [0; 4096];
-                for _ in 0..fastrand::u32(1..6) {
-                    if stream.read(&mut buffer).await.unwrap_or(0) == 0 {
-                        return;
-                    }
-                    if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.is_err() {
-                        return;
-                    }
-                }
-                match fastrand::u32(..3) {
-                    0 => {}
-                    1 => tokio::task::yield_now().await,
-                    // The next request is read and not answered.
-                    _ => {
-                        let _ = stream.read(&mut buffer).await;
-                    }
-                }
-            });
+    accept(|_, mut stream| async move {
+        let mut buffer = [0; 4096];
+        for _ in 0..fastrand::u32(1..6) {
+            if stream.read(&mut buffer).await.unwrap_or(0) == 0 {
+                return;
+            }
+            if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.is_err() {
+                return;
+            }
         }
-    });
-    address
+        match fastrand::u32(..3) {
+            0 => {}
+            1 => tokio::task::yield_now().await,
+            // The next request is read and not answered.
+            _ => {
+                let _ = stream.read(&mut buffer).await;
+            }
+        }
+    })
+    .await
 }
 
 #[test]
@@ -152,24 +145,20 @@ fn pain_5_no_client_notices_that_an_upstream_closes_its_connections() {
 
 /// Answers one request and then swallows each further one without an answer.
 async fn swallowing_server() -> (SocketAddr, std::rc::Rc<std::cell::Cell<usize>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("bound");
     let swallowed = std::rc::Rc::new(std::cell::Cell::new(0));
     let count = swallowed.clone();
-    tokio::task::spawn_local(async move {
-        loop {
-            let Ok((mut stream, _)) = listener.accept().await else { return };
-            let count = count.clone();
-            tokio::task::spawn_local(async move {
-                let mut buffer = [0; 4096];
-                let _ = stream.read(&mut buffer).await;
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-                if stream.read(&mut buffer).await.unwrap_or(0) > 0 {
-                    count.set(count.get() + 1);
-                }
-            });
+    let address = accept(move |_, mut stream| {
+        let count = count.clone();
+        async move {
+            let mut buffer = [0; 4096];
+            let _ = stream.read(&mut buffer).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            if stream.read(&mut buffer).await.unwrap_or(0) > 0 {
+                count.set(count.get() + 1);
+            }
         }
-    });
+    })
+    .await;
     (address, swallowed)
 }
 
@@ -343,16 +332,15 @@ where
     F: Fn(usize, h2::server::Connection<tokio::net::TcpStream, Bytes>) -> R + 'static,
     R: Future<Output = ()> + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("bound");
-    tokio::task::spawn_local(async move {
-        for n in 0.. {
-            let Ok((stream, _)) = listener.accept().await else { return };
+    let handle = std::rc::Rc::new(handle);
+    accept(move |n, stream| {
+        let handle = handle.clone();
+        async move {
             let Ok(connection) = h2::server::handshake(stream).await else { return };
-            tokio::task::spawn_local(handle(n, connection));
+            handle(n, connection).await;
         }
-    });
-    address
+    })
+    .await
 }
 
 #[test]
