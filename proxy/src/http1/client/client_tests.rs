@@ -1,9 +1,13 @@
 use std::cell::RefCell;
 
+use bytes::Bytes;
+use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::body::BodyErrorKind;
+use crate::error::ErrorSource;
 use crate::http1::test_support::{Raw, fed, local, local_paused, pair};
 
 type Pool = Rc<RefCell<Vec<ClientConnection>>>;
