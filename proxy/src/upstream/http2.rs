@@ -340,12 +340,12 @@ impl http_body::Body for ResponseStream {
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     Some(Ok(Frame::data(data)))
                 }
-                Err(error) => self.failed(&error).map(Err),
+                Err(error) => Some(Err(self.failed(&error))),
             });
         }
         Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
             Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-            Err(error) => self.failed(&error).map(Err),
+            Err(error) => Some(Err(self.failed(&error))),
         })
     }
 
@@ -359,15 +359,11 @@ impl http_body::Body for ResponseStream {
 }
 
 impl ResponseStream {
-    /// What the end of the stream means for the body; none when it is no failure.
-    fn failed(&self, error: &h2::Error) -> Option<BodyError> {
-        if let Some(request) = self.outcome.get() {
-            // The stream was given up for it.
-            return Some(request);
-        }
-        // With this a server that has said all it has to say refuses the rest of the request (RFC 9113, section 8.1).
-        let satisfied = error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR);
-        if satisfied && self.left.is_none_or(|left| left == 0) { None } else { Some(body_error(error)) }
+    /// What the end of the stream means for the body. A reset after all of the response, with which a server refuses
+    /// the rest of the request (RFC 9113, section 8.1), does not come here: `h2` knows that all was received.
+    fn failed(&self, error: &h2::Error) -> BodyError {
+        // A request that broke off is what the stream was given up for.
+        self.outcome.get().unwrap_or_else(|| body_error(error))
     }
 }
 
