@@ -14,6 +14,7 @@ use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::Server;
 use weft_model::clock::Clock;
 use weft_model::endpoint::Health;
+use weft_proto::local_socket;
 use weft_proto::telemetry::telemetry_service_server::TelemetryServiceServer;
 
 use crate::admin;
@@ -128,7 +129,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     // Before anybody can ask how far a change is.
     let world = state.world().load_full();
     let served = world.workloads.iter().filter(|(_, workload)| workload.mutual_tls);
-    push.tracker().expect(served.map(|((namespace, name), _)| format!("{name}.{namespace}")));
+    push.tracker().expect_back(served.map(|((namespace, name), _)| format!("{name}.{namespace}")));
     tokio::spawn(watch_presence(push.clone(), state.clone()));
 
     let socket = UnixListenerStream::new(bind_socket(&settings.socket)?);
@@ -175,37 +176,9 @@ async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(in_use)
 }
 
-/// Binds the socket for `weft`. One that a killed control plane left is taken over; one that answers is not, nor is
-/// any other file. Made in a directory of its own, so that nobody else can open it before its mode is set.
+/// Binds the socket for `weft`.
 fn bind_socket(path: &Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-    let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
-    };
-    let refused = |kind, why: &str| Err(named(io::Error::new(kind, why.to_owned())));
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.file_type().is_socket() => {
-            return refused(
-                io::ErrorKind::AlreadyExists,
-                "a file that is no socket is there; choose another path",
-            );
-        }
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            return refused(io::ErrorKind::AddrInUse, "another control plane answers there");
-        }
-        _ => {}
-    }
-    let private = path.with_file_name(format!(".{:x}", std::process::id()));
-    let _ = fs::remove_dir_all(&private);
-    fs::DirBuilder::new().mode(0o700).create(&private).map_err(named)?;
-    let beside = private.join("s");
-    let bound = UnixListener::bind(&beside).and_then(|listener| {
-        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
-        fs::rename(&beside, path)?;
-        Ok(listener)
-    });
-    let _ = fs::remove_dir_all(&private);
-    bound.map_err(named)
+    UnixListener::from_std(local_socket::bind(path, "another control plane")?)
 }
 
 async fn report_end(name: &'static str, server: impl Future<Output = Result<(), tonic::transport::Error>>) {

@@ -5,6 +5,8 @@
 
 #![allow(missing_docs, unreachable_pub, reason = "generated code carries the comments of its .proto file")]
 
+pub mod local_socket;
+
 /// What `weft` asks the control plane.
 pub mod api {
     tonic::include_proto!("weft.api.v1alpha1");

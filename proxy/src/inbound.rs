@@ -7,7 +7,7 @@ use http::{Request, Response};
 use crate::body::Body;
 use crate::error::ProxyError;
 use crate::filters::client_certificate;
-use crate::http::context::RequestContext;
+use crate::http::context::{RequestContext, UnderWay};
 use crate::http::downstream::Downstream;
 use crate::http::phases;
 use crate::upstream::peer::{self, X_WEFT_PEER, X_WEFT_UNPROCESSED};
@@ -15,7 +15,10 @@ use crate::upstream::peer::{self, X_WEFT_PEER, X_WEFT_UNPROCESSED};
 /// One request and its response.
 pub async fn request(downstream: Rc<Downstream>, mut request: Request<Body>) -> Response<Body> {
     let mut context = Box::new(RequestContext::begin(&downstream, &request));
-    let outcome = story(&mut context, &downstream, &mut request).await;
+    let outcome = {
+        let under_way = UnderWay { context: &mut context, request: &mut request };
+        story(under_way.context, &downstream, under_way.request).await
+    };
     let from_sidecar = downstream.record().peer_identity.is_some();
     phases::answer(context, outcome, from_sidecar)
 }

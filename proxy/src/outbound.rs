@@ -10,14 +10,17 @@ use weft_model::route::{Forward, Route, RouteAction, RouteMatch};
 
 use crate::body::Body;
 use crate::error::ProxyError;
-use crate::http::context::{ChosenRoute, RequestContext, facts};
+use crate::http::context::{ChosenRoute, RequestContext, UnderWay, facts};
 use crate::http::downstream::Downstream;
 use crate::http::{phases, tunnel};
 
 /// One request and its response.
 pub async fn request(downstream: Rc<Downstream>, mut request: Request<Body>) -> Response<Body> {
     let mut context = Box::new(RequestContext::begin(&downstream, &request));
-    let outcome = story(&mut context, &downstream, &mut request).await;
+    let outcome = {
+        let under_way = UnderWay { context: &mut context, request: &mut request };
+        story(under_way.context, &downstream, under_way.request).await
+    };
     phases::answer(context, outcome, false)
 }
 

@@ -148,7 +148,7 @@ impl Tracker {
 
     /// Proxies, `WORKLOAD.NAMESPACE`, that were served before this process started and are about to come back: until
     /// they do, or are given up, no rollout is done without them.
-    pub fn expect(&self, proxies: impl IntoIterator<Item = String>) {
+    pub fn expect_back(&self, proxies: impl IntoIterator<Item = String>) {
         let mut all = self.proxies();
         let connected: BTreeSet<String> = all.connected.values().map(|it| it.hello.id.short()).collect();
         all.expected.extend(proxies.into_iter().filter(|proxy| !connected.contains(proxy)));

@@ -1,7 +1,6 @@
 //! The doors: sockets on which pages are asked for.
 
 use std::convert::Infallible;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
+use weft_proto::local_socket;
 
 use super::{AdminState, Door, page};
 
@@ -63,7 +63,7 @@ impl Admin {
                 |error: io::Error| io::Error::new(error.kind(), format!("{address} ({door:?}): {error}"));
             tcp.push((door, listener.map_err(named)?));
         }
-        let unix = addresses.socket.as_deref().map(bind_unix).transpose()?;
+        let unix = addresses.socket.as_deref().map(bind_socket).transpose()?;
         Ok(Self { state, tcp, unix })
     }
 
@@ -107,35 +107,9 @@ impl Admin {
     }
 }
 
-/// A socket that a former process left behind is replaced; one that answers is not, nor is any other file. Made in a
-/// directory of its own, so that nobody else can open it before its mode is set.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let refused = |kind, why: &str| Err(named(io::Error::new(kind, why.to_owned())));
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.file_type().is_socket() => {
-            return refused(
-                io::ErrorKind::AlreadyExists,
-                "a file that is no socket is there; choose another path",
-            );
-        }
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            return refused(io::ErrorKind::AddrInUse, "another process answers there");
-        }
-        _ => {}
-    }
-    let private = path.with_file_name(format!(".{:x}", std::process::id()));
-    let _ = fs::remove_dir_all(&private);
-    fs::DirBuilder::new().mode(0o700).create(&private).map_err(named)?;
-    let beside = private.join("s");
-    let bound = UnixListener::bind(&beside).and_then(|listener| {
-        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
-        fs::rename(&beside, path)?;
-        Ok(listener)
-    });
-    let _ = fs::remove_dir_all(&private);
-    bound.map_err(named)
+/// Binds the socket for `weft`.
+fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+    UnixListener::from_std(local_socket::bind(path, "another process")?)
 }
 
 async fn serve<S>(stream: S, state: AdminState, door: Door)

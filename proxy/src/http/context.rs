@@ -31,8 +31,8 @@ pub struct RequestContext {
     protocol: Version,
     /// `content-type: application/grpc…`.
     pub grpc: bool,
-    /// Headers as sent upstream; empty when it was not sent.
-    pub sent_headers: HeaderMap,
+    /// Headers as sent upstream; when it was not sent, as they came and this proxy completed them.
+    pub headers: HeaderMap,
     /// The rule that decides about it.
     pub route: Option<ChosenRoute>,
     /// Name of the cluster that was chosen for it.
@@ -71,7 +71,7 @@ impl RequestContext {
             host: request.headers().get(header::HOST).cloned(),
             protocol: request.version(),
             grpc: is_grpc(request.headers()),
-            sent_headers: HeaderMap::new(),
+            headers: HeaderMap::new(),
             route: None,
             cluster: None,
             span: None,
@@ -159,7 +159,7 @@ impl RequestContext {
             path: self.target.path_and_query().map_or("", |path| path.as_str()),
             authority: authority(&self.target, self.host.as_ref()),
             protocol: self.protocol,
-            request_headers: &self.sent_headers,
+            request_headers: &self.headers,
             response_headers: headers,
             grpc: self.grpc,
             status,
@@ -177,6 +177,24 @@ impl RequestContext {
             provenance: self.route.as_ref().map_or(no_provenance, |route| &route.provenance),
             upstream: self.upstream.as_ref(),
         });
+    }
+}
+
+/// A request while its story is told. However the story ends, also when the client goes in the middle of it, what is
+/// recorded has the request's headers.
+pub struct UnderWay<'a> {
+    /// What is known of it.
+    pub context: &'a mut RequestContext,
+    /// Itself.
+    pub request: &'a mut Request<Body>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        // What was sent upstream has been noted by whoever sent it.
+        if self.context.headers.is_empty() {
+            self.context.headers = std::mem::take(self.request.headers_mut());
+        }
     }
 }
 

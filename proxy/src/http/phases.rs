@@ -243,7 +243,7 @@ async fn send(
     let worker = context.downstream.worker.clone();
     // Boxed: it is large, and an idle connection must not hold room for it.
     let sent = Box::pin(worker.upstreams.send(request, &destination)).await;
-    context.sent_headers = std::mem::take(request.headers_mut());
+    context.headers = std::mem::take(request.headers_mut());
     let exchange = sent.map_err(|failure| context.fail(failure))?;
     context.note_exchange(exchange.flags, exchange.details, exchange.record, exchange.end);
     let mut response = exchange.response;

@@ -87,9 +87,13 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        // Nobody waits for the client any more, so nobody can blame it for stalling.
-        if let Ok(mut shared) = self.shared.try_borrow_mut() {
-            shared.body_awaited = false;
+        // Nobody waits for the client any more, so nobody can blame it for stalling. Unless it is a later request's
+        // body that is waited for: that one's reader must go on being the one who is woken.
+        if let Ok(mut shared) = self.shared.try_borrow_mut()
+            && shared.exchange == self.exchange
+            && std::mem::take(&mut shared.body_awaited)
+        {
+            shared.wake_server(None);
         }
     }
 }
@@ -113,26 +117,30 @@ pub(super) struct Downstream {
     pub(super) received: u64,
     /// Why the body cannot be read any more.
     pub(super) failed: Option<BodyError>,
-    /// The server's, to be told when the body is complete and it may watch for the client's going.
+    /// The server's, to be told when the body's reader does not wait for the client any more: then nobody but the
+    /// server can see it go.
     pub(super) server: Option<Waker>,
 }
 
 impl Downstream {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let item = match ready!(self.poll_item(cx)) {
-            Ok(item) => item,
-            Err(error) => return Poll::Ready(Some(Err(error))),
-        };
-        if self.body.is_received()
-            && let Some(server) = self.server.take().filter(|server| !server.will_wake(cx.waker()))
-        {
+        let item = ready!(self.poll_item(cx));
+        // A reader that is a task of its own may be busy with what it got for as long as it likes.
+        self.wake_server(Some(cx));
+        Poll::Ready(match item {
+            Ok(Decoded::Data(data)) => Some(Ok(Frame::data(data))),
+            Ok(Decoded::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Ok(Decoded::End | Decoded::More) => None,
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// Has the server watch for the client's going, if it left that to a reader; no need when it is what runs now.
+    fn wake_server(&mut self, running: Option<&Context<'_>>) {
+        let runs = |server: &Waker| running.is_some_and(|cx| server.will_wake(cx.waker()));
+        if let Some(server) = self.server.take_if(|server| !runs(server)) {
             server.wake();
         }
-        Poll::Ready(match item {
-            Decoded::Data(data) => Some(Ok(Frame::data(data))),
-            Decoded::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
-            Decoded::End | Decoded::More => None,
-        })
     }
 
     /// The next item of the body, never [`Decoded::More`].

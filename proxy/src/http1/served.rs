@@ -20,9 +20,10 @@ pub struct ServerSettings {
     /// at most twice this time. Default 5 min. Does not run while the handler or an upstream is waited for.
     pub stall_timeout: Option<Duration>,
     /// How much of a request's body is read and thrown away after a response that did not wait for it, so that the
-    /// connection can stay. Beyond it the connection closes. Default 64 KiB.
+    /// connection can stay. Beyond it the connection closes, see `linger_timeout`. Default 64 KiB.
     pub discard_limit: u64,
-    /// How long a client may take for that, and for reading the answer before a close. Default 2 s.
+    /// How long a client may take for that, and for reading the answer before a close; what it sends meanwhile is read
+    /// and thrown away. Default 2 s.
     pub linger_timeout: Duration,
     /// How long an idle connection is kept for one more request once draining began, so that a request that is on its
     /// way is not lost. Default 1 s.

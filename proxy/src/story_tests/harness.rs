@@ -30,7 +30,7 @@ use crate::discovery;
 use crate::drain::Drain;
 use crate::identity::Identity;
 use crate::listener::statistics::ListenerStatistics;
-use crate::telemetry::Recorder;
+use crate::telemetry::{Recorder, Telemetry};
 use crate::tls::ServerAcceptor;
 use crate::upstream::UpstreamSettings;
 use crate::worker::{Limits, Shared, WorkerHandle};
@@ -62,6 +62,20 @@ impl Proxy {
         identity: Option<Identity>,
         workload: Option<WorkloadInfo>,
     ) -> Self {
+        Self::start_with(snapshot, identity, workload, Box::new(Recorder::default))
+    }
+
+    pub(crate) fn start_recording(snapshot: Snapshot, telemetry: &Telemetry) -> Self {
+        let telemetry = telemetry.clone();
+        Self::start_with(snapshot, None, None, Box::new(move || telemetry.recorder()))
+    }
+
+    fn start_with(
+        snapshot: Snapshot,
+        identity: Option<Identity>,
+        workload: Option<WorkloadInfo>,
+        recorder: Box<dyn Fn() -> Recorder + Send + Sync>,
+    ) -> Self {
         let (changed, receiver) = watch::channel(0);
         let discovery = discovery::Discovery { changed: receiver, ..discovery::Discovery::fixed(snapshot) };
         let drain = Arc::new(Drain::default());
@@ -75,7 +89,7 @@ impl Proxy {
             sampling: None,
             statistics: ListenerStatistics::default(),
             upstream: UpstreamSettings { workers: 1, identity, workload, ..UpstreamSettings::default() },
-            recorder: Box::new(Recorder::default),
+            recorder,
         });
         let worker = WorkerHandle::start(shared.clone(), 0).unwrap();
         Self { discovery, changed, drain, shared, worker: Some(worker) }

@@ -8,3 +8,4 @@ mod identity;
 mod change;
 mod explicit;
 mod interception;
+mod records;

@@ -48,7 +48,7 @@ pub struct RequestRecord<'a> {
     pub authority: &'a str,
     /// What the client spoke.
     pub protocol: Version,
-    /// Headers as sent upstream (after filters); empty when it was not sent.
+    /// Headers as sent upstream (after filters); when it was not sent, as far as filters have come with them.
     pub request_headers: &'a HeaderMap,
     /// Headers of the response.
     pub response_headers: &'a HeaderMap,

@@ -41,11 +41,13 @@ pub(super) struct Attempt<'a> {
 pub(super) struct Used {
     pub(super) local: Option<std::net::SocketAddr>,
     pub(super) peer: Option<std::sync::Arc<weft_model::identity::WorkloadIdentity>>,
+    /// Of a connection that ended HTTP: it is counted for as long as its tunnel lasts.
+    pub(super) upgraded: Option<Rc<Http1Handle>>,
 }
 
 impl Used {
     fn of(connection: &Connection) -> Self {
-        Self { local: connection.local, peer: connection.peer.clone() }
+        Self { local: connection.local, peer: connection.peer.clone(), upgraded: None }
     }
 }
 
@@ -86,7 +88,11 @@ impl Attempt<'_> {
             };
             self.introduce(request, &handle.connection);
             let error = match connection.send(request, Some(handle.clone())).await {
-                Ok(response) => return Ok((response, Used::of(&handle.connection))),
+                Ok(response) => {
+                    let mut used = Used::of(&handle.connection);
+                    used.upgraded = matches!(response.body(), Body::Upgrade(_)).then_some(handle);
+                    return Ok((response, used));
+                }
                 Err(error) => error,
             };
             if let Some(since) = handle.idle_since.get() {

@@ -198,7 +198,7 @@ pub(crate) async fn send(
         if stream.is_end_stream() && pump.is_none() {
             return Body::Empty;
         }
-        Body::boxed(ResponseStream { stream, left, _guard: guard, _pump: pump })
+        Body::boxed(ResponseStream { stream, left, outcome, _guard: guard, _pump: pump })
     }))
     .map(|mut response| {
         *response.version_mut() = Version::HTTP_2;
@@ -298,7 +298,7 @@ impl Pump {
             },
             room => room,
         };
-        if let Some(mut data) = self.waiting.take().filter(|_| room > 0) {
+        if let Some(mut data) = self.waiting.take() {
             let part = data.split_to(room.min(data.len()));
             let last = data.is_empty() && self.body.is_end_stream();
             if !data.is_empty() {
@@ -318,6 +318,8 @@ struct ResponseStream {
     stream: RecvStream,
     /// What is still to come of the announced length, if one was; `h2` refuses more and less.
     left: Option<u64>,
+    /// Why the request's body could not be sent to its end.
+    outcome: Rc<Cell<Option<BodyError>>>,
     _guard: StreamGuard,
     _pump: Option<PumpGuard>,
 }
@@ -331,19 +333,19 @@ impl http_body::Body for ResponseStream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(data) = ready!(self.stream.poll_data(cx)) {
-            return Poll::Ready(Some(match data {
+            return Poll::Ready(match data {
                 Ok(data) => {
                     // Reading is the back-pressure: what was read makes room at once.
                     let _ = self.stream.flow_control().release_capacity(data.len());
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-                    Ok(Frame::data(data))
+                    Some(Ok(Frame::data(data)))
                 }
-                Err(error) => Err(body_error(&error)),
-            }));
+                Err(error) => Some(Err(self.failed(&error))),
+            });
         }
         Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
             Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-            Err(error) => Some(Err(body_error(&error))),
+            Err(error) => Some(Err(self.failed(&error))),
         })
     }
 
@@ -353,6 +355,15 @@ impl http_body::Body for ResponseStream {
 
     fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl ResponseStream {
+    /// What the end of the stream means for the body. A reset after all of the response, with which a server refuses
+    /// the rest of the request (RFC 9113, section 8.1), does not come here: `h2` knows that all was received.
+    fn failed(&self, error: &h2::Error) -> BodyError {
+        // A request that broke off is what the stream was given up for.
+        self.outcome.get().unwrap_or_else(|| body_error(error))
     }
 }
 

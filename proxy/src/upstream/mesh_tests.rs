@@ -3,20 +3,18 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use weft_model::cluster::{Cluster, Discovery, UpstreamHttp, UpstreamTls, UpstreamTransport};
-use weft_model::endpoint::{Endpoint, WorkloadInfo};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use weft_model::cluster::UpstreamHttp;
 
 use super::peer::{self, X_WEFT_PEER};
 use super::test_support::*;
-use super::{UpstreamSettings, Upstreams};
 use crate::body::{Body, BodyError, BodyErrorKind};
 use crate::error::{ErrorSource, Progress, ResponseFlag};
 use crate::http1::{ServerSettings, serve};
@@ -30,49 +28,24 @@ async fn sidecar(
     identity: Identity,
     answer: impl Fn(usize) -> Response<Body> + 'static,
 ) -> (SocketAddr, Rc<RefCell<Vec<HeaderMap>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("bound");
     let seen: Rc<RefCell<Vec<HeaderMap>>> = Rc::default();
     let (got, answer) = (seen.clone(), Rc::new(answer));
     let acceptor = Rc::new(ServerAcceptor::new(identity));
-    tokio::task::spawn_local(async move {
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { return };
-            let (got, answer, acceptor) = (got.clone(), answer.clone(), acceptor.clone());
-            tokio::task::spawn_local(async move {
-                let Ok(accepted) = acceptor.accept(stream).await else { return };
-                let handler = |request: http::Request<Body>| {
-                    let response = answer(got.borrow().len());
-                    got.borrow_mut().push(request.headers().clone());
-                    async move { response }
-                };
-                let _ = serve(
-                    Io::from(accepted.stream),
-                    &ServerSettings::default(),
-                    std::future::pending(),
-                    handler,
-                )
-                .await;
-            });
+    let address = accept(move |_, stream| {
+        let (got, answer, acceptor) = (got.clone(), answer.clone(), acceptor.clone());
+        async move {
+            let Ok(accepted) = acceptor.accept(stream).await else { return };
+            let handler = |request: http::Request<Body>| {
+                let response = answer(got.borrow().len());
+                got.borrow_mut().push(request.headers().clone());
+                async move { response }
+            };
+            let settings = ServerSettings::default();
+            let _ = serve(Io::from(accepted.stream), &settings, std::future::pending(), handler).await;
         }
-    });
+    })
+    .await;
     (address, seen)
-}
-
-fn caller(authority: &TestAuthority, address: SocketAddr, expected: &str) -> Rc<Upstreams> {
-    let mut cluster = cluster(UpstreamHttp::Http1, &[]);
-    if let Discovery::Static(set) = &mut cluster.discovery {
-        let endpoint = Endpoint { mutual_tls: true, ..(*endpoint(address)).clone() };
-        set.localities[0].endpoints = vec![Arc::new(endpoint)];
-    }
-    let tls = UpstreamTls { identities: Arc::from([Arc::from(expected)]), sni: "".into() };
-    let upstreams = Upstreams::new(UpstreamSettings {
-        identity: Some(authority.identity(RATINGS)),
-        workload: Some(WorkloadInfo { name: "ratings-v1".into(), ..WorkloadInfo::default() }),
-        ..UpstreamSettings::default()
-    });
-    upstreams.update(&snapshot(vec![Cluster { transport: UpstreamTransport::ByEndpoint(tls), ..cluster }]));
-    upstreams
 }
 
 #[test]
@@ -141,43 +114,10 @@ fn a_post_that_another_sidecar_says_reached_nobody_is_tried_again() {
     });
 }
 
-/// A server of ours that sends all it gets upstream.
-async fn hop(upstreams: Rc<Upstreams>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("bound");
-    tokio::task::spawn_local(async move {
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { return };
-            let upstreams = upstreams.clone();
-            tokio::task::spawn_local(async move {
-                let handler = |mut request: http::Request<Body>| {
-                    let upstreams = upstreams.clone();
-                    async move {
-                        match send(&upstreams, &mut request, None).await {
-                            Ok(exchange) => exchange.response,
-                            Err(failure) => {
-                                let mut response = Response::new(Body::from(failure.error.message));
-                                *response.status_mut() = failure.error.status;
-                                response
-                            }
-                        }
-                    }
-                };
-                let _ = serve(Io::from(stream), &ServerSettings::default(), std::future::pending(), handler)
-                    .await;
-            });
-        }
-    });
-    address
-}
-
 #[test]
 fn an_upgraded_connection_is_copied_both_ways_until_both_ends_are_done() {
     worker(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let backend = listener.local_addr().expect("bound");
-        tokio::task::spawn_local(async move {
-            let (mut stream, _) = listener.accept().await.expect("accepted");
+        let backend = accept(|_, mut stream| async move {
             let mut head = vec![0; 1024];
             let n = stream.read(&mut head).await.expect("read");
             let head = String::from_utf8_lossy(&head[..n]).to_ascii_lowercase();
@@ -187,9 +127,11 @@ fn an_upgraded_connection_is_copied_both_ways_until_both_ends_are_done() {
             stream.write_all(answer).await.expect("written");
             let (mut read, mut write) = stream.split();
             tokio::io::copy(&mut read, &mut write).await.expect("echoed");
-        });
+        })
+        .await;
         let upstreams = upstreams(cluster(UpstreamHttp::SameAsDownstream, &[backend]));
-        let front = hop(upstreams.clone()).await;
+        let forwarding = upstreams.clone();
+        let front = accept(move |_, stream| forward_all(Io::from(stream), forwarding.clone())).await;
         let mut client = TcpStream::connect(front).await.expect("connected");
         let ask = b"GET /chat HTTP/1.1\r\nhost: chat\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
         client.write_all(ask).await.expect("written");
@@ -203,12 +145,13 @@ fn an_upgraded_connection_is_copied_both_ways_until_both_ends_are_done() {
             );
         }
         assert!(got.starts_with(b"HTTP/1.1 101 "));
+        assert_eq!(upstreams.stats()[0].connections, 1, "what ended HTTP is still a connection");
         client.write_all(b"echo").await.expect("written");
         client.shutdown().await.expect("half closed");
         let mut echoed = String::new();
         client.read_to_string(&mut echoed).await.expect("read to the end");
         assert_eq!(echoed, "echo");
-        while upstreams.stats()[0].requests > 0 {
+        while upstreams.stats()[0].requests > 0 || upstreams.stats()[0].connections > 0 {
             tokio::task::yield_now().await;
         }
     });
@@ -217,17 +160,15 @@ fn an_upgraded_connection_is_copied_both_ways_until_both_ends_are_done() {
 #[test]
 fn an_early_answer_is_passed_on_while_the_request_is_still_coming() {
     worker(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let backend = listener.local_addr().expect("bound");
-        tokio::task::spawn_local(async move {
-            let (mut stream, _) = listener.accept().await.expect("accepted");
+        let backend = accept(|_, mut stream| async move {
             let mut head = vec![0; 1024];
             let _ = stream.read(&mut head).await.expect("read");
             let answer = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig";
             stream.write_all(answer).await.expect("written");
             let mut rest = Vec::new();
             let _ = stream.read_to_end(&mut rest).await;
-        });
+        })
+        .await;
         let upstreams = upstreams(cluster(UpstreamHttp::Http1, &[backend]));
         let never = http_body_util::StreamBody::new(futures_util::StreamExt::chain(
             tokio_stream::iter([Ok(http_body::Frame::data(Bytes::from_static(b"begin")))]),
@@ -263,25 +204,103 @@ fn a_client_that_breaks_off_its_request_is_not_the_upstreams_fault() {
     });
 }
 
+/// A request's body of which only the beginning comes, until `gone` is told: then it breaks off.
+fn broken_off(gone: &Rc<Notify>) -> Body {
+    let gone = gone.clone();
+    let error = BodyError::new(ErrorSource::Downstream, BodyErrorKind::Closed);
+    let rest = futures_util::stream::once(async move {
+        gone.notified().await;
+        Err(error)
+    });
+    let begin = tokio_stream::iter([Ok(http_body::Frame::data(Bytes::from_static(b"begin")))]);
+    Body::boxed(http_body_util::StreamBody::new(futures_util::StreamExt::chain(begin, rest)))
+}
+
+/// Both protocols, because the rest of a request is sent in different ways.
+#[test]
+fn a_client_that_breaks_off_after_the_response_began_ends_it_and_is_the_one_to_blame() {
+    worker(async {
+        let one = accept(|_, mut stream| async move {
+            let mut head = vec![0; 1024];
+            let _ = stream.read(&mut head).await.expect("read");
+            let begin = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+            stream.write_all(begin).await.expect("written");
+            let _ = stream.read_to_end(&mut head).await;
+        })
+        .await;
+        let two = accept(|_, stream| async move {
+            let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+            let mut under_way = Vec::new();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let mut stream = respond.send_response(Response::new(()), false).expect("sent");
+                stream.send_data(Bytes::from_static(b"half"), false).expect("sent");
+                under_way.push((request, stream));
+            }
+        })
+        .await;
+        for (http, backend) in [(UpstreamHttp::Http1, one), (UpstreamHttp::Http2, two)] {
+            let upstreams = upstreams(cluster(http, &[backend]));
+            let gone = Rc::new(Notify::new());
+            let mut request = request("PUT", broken_off(&gone));
+            let mut exchange = send(&upstreams, &mut request, None).await.expect("an answer");
+            let frame = exchange.response.body_mut().frame().await.expect("a frame").expect("no error");
+            assert_eq!(frame.into_data().expect("data"), "half");
+            gone.notify_one();
+            let error = exchange.response.body_mut().frame().await.expect("an end").expect_err("broken off");
+            assert_eq!(error.source_side, ErrorSource::Downstream);
+            assert_eq!(exchange.end.flag(), Some(ResponseFlag::DownstreamConnectionTermination));
+        }
+    });
+}
+
+/// RFC 9113, section 8.1: after all of its answer a server may reset a stream with NO_ERROR.
+#[test]
+fn an_http2_answer_is_whole_though_the_rest_of_the_request_is_refused() {
+    worker(async {
+        let backend = accept(|_, stream| async move {
+            let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let mut stream = respond.send_response(Response::new(()), false).expect("sent");
+                stream.send_data(Bytes::from_static(b"enough"), true).expect("sent");
+                // Whoever drops a request that is not complete refuses the rest of it.
+                drop(request);
+            }
+        })
+        .await;
+        let upstreams = upstreams(cluster(UpstreamHttp::Http2, &[backend]));
+        let never = Rc::new(Notify::new());
+        let exchange =
+            send(&upstreams, &mut request("PUT", broken_off(&never)), None).await.expect("an answer");
+        // The body is let go of when the reset has come.
+        while Rc::strong_count(&never) > 1 {
+            tokio::task::yield_now().await;
+        }
+        let end = exchange.end.clone();
+        assert_eq!(content(exchange).await, "enough");
+        assert_eq!((end.flag(), end.complete()), (None, true));
+    });
+}
+
 #[test]
 fn a_response_body_that_stalls_is_ended_by_the_idle_timeout() {
     worker(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let backend = listener.local_addr().expect("bound");
-        tokio::task::spawn_local(async move {
-            let (mut stream, _) = listener.accept().await.expect("accepted");
+        let backend = accept(|_, mut stream| async move {
             let mut head = vec![0; 1024];
             let _ = stream.read(&mut head).await.expect("read");
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await.expect("written");
             let _ = stream.read(&mut head).await;
-        });
+        })
+        .await;
         let upstreams = upstreams(cluster(UpstreamHttp::Http1, &[backend]));
         let mut bounded = forward(None);
         bounded.idle_timeout = Some(Duration::from_millis(50));
         let exchange =
             send(&upstreams, &mut request("GET", Body::Empty), Some(&bounded)).await.expect("an answer");
         let end = exchange.end.clone();
-        assert!(exchange.response.into_body().collect().await.is_err());
+        let mut body = exchange.response.into_body();
+        while body.frame().await.is_some_and(|frame| frame.is_ok()) {}
         assert_eq!((end.flag(), end.bytes()), (Some(ResponseFlag::StreamIdleTimeout), 4));
+        assert!(!http_body::Body::is_end_stream(&body), "what broke off is never complete");
+        assert!(body.frame().await.is_some_and(|frame| frame.is_err()));
     });
 }

@@ -30,6 +30,10 @@ mod tcp;
 mod translate;
 
 #[cfg(test)]
+mod chain_tests;
+#[cfg(test)]
+mod http2_tests;
+#[cfg(test)]
 mod mesh_tests;
 #[cfg(test)]
 mod test_support;

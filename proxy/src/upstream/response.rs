@@ -149,7 +149,8 @@ impl<G: Unpin + 'static> ResponseBody<G> {
     fn broke_off(&mut self, flag: ResponseFlag, details: &'static str) {
         self.end.fail(flag, details);
         self.guards = None;
-        self.inner = Body::Empty;
+        // Not an empty one: what broke off must never look as if it were complete.
+        self.inner = Body::Consumed;
     }
 
     /// Fails the body when its time is up.
@@ -177,7 +178,8 @@ impl<G: Unpin + 'static> http_body::Body for ResponseBody<G> {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if this.guards.is_none() {
-            return Poll::Ready(None);
+            let again = BodyError::new(ErrorSource::Internal, BodyErrorKind::Consumed);
+            return Poll::Ready(if this.end.complete() { None } else { Some(Err(again)) });
         }
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
             return this.poll_bounds(cx).map_or(Poll::Pending, |error| Poll::Ready(Some(Err(error))));
@@ -206,7 +208,7 @@ impl<G: Unpin + 'static> http_body::Body for ResponseBody<G> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.guards.is_none() && self.end.complete() || self.inner.is_end_stream()
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

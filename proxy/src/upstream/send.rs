@@ -401,7 +401,7 @@ impl<'a> Call<'a> {
                 Body::Full(bytes)
             }
             mut body @ Body::Upgrade(_) => match body.take_upgraded() {
-                Some(upstream) => tunnel(upstream, idle, end.clone(), guards),
+                Some(upstream) => tunnel(upstream, idle, end.clone(), (guards, used.upgraded)),
                 None => body,
             },
             body => {
@@ -428,8 +428,13 @@ fn prepare(request: &mut Request<Body>, keep_upgrade: bool, http2: bool) -> u32 
     count.unwrap_or(1).clamp(1, 1_000)
 }
 
-/// Copies both ways once the client's connection is handed over.
-fn tunnel(mut upstream: crate::io::Io, idle: Option<Duration>, end: ExchangeEnd, guards: Guards) -> Body {
+/// Copies both ways once the client's connection is handed over; `guards` are what is counted meanwhile.
+fn tunnel(
+    mut upstream: crate::io::Io,
+    idle: Option<Duration>,
+    end: ExchangeEnd,
+    guards: impl Sized + 'static,
+) -> Body {
     Body::on_upgrade(move |mut downstream| async move {
         let copied = copy_bidirectional(&mut downstream, &mut upstream, idle).await;
         end.finish(copied.from_upstream);

@@ -14,9 +14,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use weft_model::cluster::{
-    CircuitBreakers, Cluster, Discovery, LoadBalancing, UpstreamHttp, UpstreamTransport,
+    CircuitBreakers, Cluster, Discovery, LoadBalancing, UpstreamHttp, UpstreamTls, UpstreamTransport,
 };
 use weft_model::endpoint::{Endpoint, EndpointSet, Health, Locality, LocalityEndpoints, WorkloadInfo};
 use weft_model::policy::{RetryConditions, RetryPolicy};
@@ -25,6 +25,9 @@ use weft_model::snapshot::Snapshot;
 
 use super::{Destination, Exchange, Failure, UpstreamSettings, Upstreams};
 use crate::body::Body;
+use crate::http1::{ServerSettings, serve};
+use crate::io::Io;
+use crate::tls::testing::{RATINGS, TestAuthority};
 
 pub(super) const CLUSTER: &str = "outbound|80||reviews.default.svc.cluster.local";
 
@@ -74,49 +77,92 @@ pub(super) fn late(after: Duration) -> Reply {
     Reply { after, ..status(200) }
 }
 
-pub(super) async fn serve_http(version: Version, answer: impl Fn(usize, &Seen) -> Reply + 'static) -> Server {
+/// Takes connections on a free port, counted from 0, each in a task of its own.
+pub(super) async fn accept<F, R>(serve: F) -> SocketAddr
+where
+    F: Fn(usize, TcpStream) -> R + 'static,
+    R: Future<Output = ()> + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let server = Server {
-        address: listener.local_addr().expect("bound"),
-        requests: Rc::default(),
-        connections: Rc::default(),
-    };
-    let (requests, connections) = (server.requests.clone(), server.connections.clone());
-    let answer: Answer = Rc::new(answer);
+    let address = listener.local_addr().expect("bound");
     tokio::task::spawn_local(async move {
-        loop {
+        for n in 0.. {
             let Ok((stream, _)) = listener.accept().await else { return };
-            connections.set(connections.get() + 1);
-            let (requests, answer) = (requests.clone(), answer.clone());
-            let service = service_fn(move |request: Request<Incoming>| {
-                let (requests, answer) = (requests.clone(), answer.clone());
-                async move {
-                    let (head, body) = request.into_parts();
-                    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-                    let seen = Seen { head, body };
-                    let reply = answer(requests.borrow().len(), &seen);
-                    requests.borrow_mut().push(seen);
-                    tokio::time::sleep(reply.after).await;
-                    Ok::<_, Infallible>(reply.response)
-                }
-            });
-            let io = TokioIo::new(stream);
-            tokio::task::spawn_local(async move {
-                let _ = if version == Version::HTTP_2 {
-                    hyper::server::conn::http2::Builder::new(LocalExecutor)
-                        .serve_connection(io, service)
-                        .await
-                } else {
-                    hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
-                };
-            });
+            tokio::task::spawn_local(serve(n, stream));
         }
     });
-    server
+    address
+}
+
+pub(super) async fn serve_http(version: Version, answer: impl Fn(usize, &Seen) -> Reply + 'static) -> Server {
+    let (requests, connections) = (Rc::<RefCell<Vec<Seen>>>::default(), Rc::<Cell<usize>>::default());
+    let (seen, count) = (requests.clone(), connections.clone());
+    let answer: Answer = Rc::new(answer);
+    let address = accept(move |n, stream| {
+        count.set(n + 1);
+        let (requests, answer) = (seen.clone(), answer.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (requests, answer) = (requests.clone(), answer.clone());
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+                let seen = Seen { head, body };
+                let reply = answer(requests.borrow().len(), &seen);
+                requests.borrow_mut().push(seen);
+                tokio::time::sleep(reply.after).await;
+                Ok::<_, Infallible>(reply.response)
+            }
+        });
+        async move {
+            let io = TokioIo::new(stream);
+            let _ = if version == Version::HTTP_2 {
+                hyper::server::conn::http2::Builder::new(LocalExecutor).serve_connection(io, service).await
+            } else {
+                hyper::server::conn::http1::Builder::new().serve_connection(io, service).await
+            };
+        }
+    })
+    .await;
+    Server { address, requests, connections }
+}
+
+/// A server of ours that sends all it gets upstream, on a connection that is there.
+pub(super) async fn forward_all(io: Io, upstreams: Rc<Upstreams>) {
+    let handler = |mut request: Request<Body>| {
+        let upstreams = upstreams.clone();
+        async move {
+            match send(&upstreams, &mut request, None).await {
+                Ok(exchange) => exchange.response,
+                Err(failure) => {
+                    let mut response = Response::new(Body::from(failure.error.message));
+                    *response.status_mut() = failure.error.status;
+                    response
+                }
+            }
+        }
+    };
+    let _ = serve(io, &ServerSettings::default(), std::future::pending(), handler).await;
+}
+
+/// Upstreams with one endpoint, another sidecar, which is to prove that it is `expected`.
+pub(super) fn caller(authority: &TestAuthority, address: SocketAddr, expected: &str) -> Rc<Upstreams> {
+    let mut cluster = cluster(UpstreamHttp::Http1, &[]);
+    if let Discovery::Static(set) = &mut cluster.discovery {
+        let endpoint = Endpoint { mutual_tls: true, ..(*endpoint(address)).clone() };
+        set.localities[0].endpoints = vec![Arc::new(endpoint)];
+    }
+    let tls = UpstreamTls { identities: Arc::from([Arc::from(expected)]), sni: "".into() };
+    let upstreams = Upstreams::new(UpstreamSettings {
+        identity: Some(authority.identity(RATINGS)),
+        workload: Some(WorkloadInfo { name: "ratings-v1".into(), ..WorkloadInfo::default() }),
+        ..UpstreamSettings::default()
+    });
+    upstreams.update(&snapshot(vec![Cluster { transport: UpstreamTransport::ByEndpoint(tls), ..cluster }]));
+    upstreams
 }
 
 #[derive(Clone, Copy)]
-struct LocalExecutor;
+pub(super) struct LocalExecutor;
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {

@@ -1,9 +1,13 @@
 use std::cell::RefCell;
 
+use bytes::Bytes;
+use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::body::BodyErrorKind;
+use crate::error::ErrorSource;
 use crate::http1::test_support::{Raw, fed, local, local_paused, pair};
 
 type Pool = Rc<RefCell<Vec<ClientConnection>>>;
@@ -165,6 +169,27 @@ fn an_answer_that_ends_before_the_request_does_ends_the_connection() {
         assert_eq!(text(response.unwrap()).await, "no");
         assert!(pool.borrow().is_empty());
         assert_eq!(raw.rest().await, "");
+    });
+}
+
+/// Without the rest, an upstream that waits for it would never end its answer.
+#[test]
+fn a_request_that_breaks_off_ends_the_answer_that_began() {
+    local(async {
+        let (feeder, body) = fed();
+        let mut request = post(body);
+        let (connection, pool, on_idle, mut raw) = upstream().await;
+        let (response, ()) = tokio::join!(connection.send(&mut request, Some(on_idle)), async {
+            raw.until("\r\n\r\n").await;
+            raw.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha").await;
+        });
+        let mut body = response.unwrap().into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "ha");
+        let broken = BodyError::new(ErrorSource::Downstream, BodyErrorKind::Protocol("http1.codec_error"));
+        feeder.put(Err(broken));
+        assert_eq!(body.frame().await.unwrap().unwrap_err(), broken);
+        assert!(pool.borrow().is_empty());
+        assert_eq!(raw.rest().await, "", "the connection is closed at once");
     });
 }
 
