@@ -77,12 +77,17 @@ impl Session {
     /// The proxy now sees another snapshot, of the same class or of another.
     pub fn see(&mut self, snapshot: Arc<Snapshot>) {
         let reached = self.snapshot.revision;
-        let mut concerned = false;
+        // A lane may be ahead of the other, and so of the snapshot's revision.
+        let mut concerned = None;
         for state in &mut self.types {
-            concerned |= state.see(&snapshot);
+            let endpoints = state.kind == ResourceType::Endpoint;
+            let lane = if endpoints { snapshot.endpoints } else { snapshot.configuration };
+            if state.see(&snapshot) {
+                concerned = concerned.max(Some(lane.max(snapshot.revision)));
+            }
         }
-        if concerned {
-            self.remember(reached.min(snapshot.revision.saturating_sub(1)), snapshot.revision);
+        if let Some(to) = concerned {
+            self.remember(reached.min(to.saturating_sub(1)), to);
         }
         self.snapshot = snapshot;
         self.settle();
@@ -90,7 +95,7 @@ impl Session {
 
     fn remember(&mut self, from: u64, to: u64) {
         match self.concerned.last_mut() {
-            Some(last) if last.1 >= from => last.1 = to,
+            Some(last) if last.1 >= from => last.1 = last.1.max(to),
             _ => self.concerned.push((from, to)),
         }
         if self.concerned.len() > INTERVALS {
