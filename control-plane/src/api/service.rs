@@ -78,13 +78,19 @@ impl Api {
             revision: applied.revision,
         };
         let (sender, receiver) = tokio::sync::mpsc::channel(16);
-        let rollout = wait.map(|limit| (self.push.tracker().rollout(applied.revision), limit));
+        let (tracker, mut steps, first) = (self.push.tracker().clone(), self.state.steps(), applied.revision);
         tokio::spawn(async move {
             let _ = sender.send(event(Event::Accepted(accepted))).await;
-            let Some((mut rollout, limit)) = rollout else { return };
+            let Some(limit) = wait else { return };
             let deadline = tokio::time::Instant::now() + limit;
             loop {
-                let now = rollout.borrow_and_update().to_proto();
+            // A change of authentication is in force only with its second step, which follows by itself.
+            let done = tokio::time::timeout_at(deadline, steps.wait_for(|steps| steps.are_done(first))).await;
+            let last = done.ok().map(|steps| steps.map_or(first, |steps| steps.completed.max(first)));
+            let all_steps = last.is_some();
+            let mut rollout = tracker.rollout_of(first..=last.unwrap_or(first));
+                let mut now = rollout.borrow_and_update().to_proto();
+                now.done &= all_steps;
                 let done = now.done;
                 if sender.send(event(Event::Rollout(now))).await.is_err() || done {
                     return;
@@ -92,6 +98,7 @@ impl Api {
                 if !matches!(tokio::time::timeout_at(deadline, rollout.changed()).await, Ok(Ok(()))) {
                     let mut last = rollout.borrow().to_proto();
                     last.timed_out = !last.done;
+                    last.done &= all_steps;
                     let _ = sender.send(event(Event::Rollout(last))).await;
                     return;
                 }

@@ -17,6 +17,7 @@ mod state;
 mod subscription;
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,10 +178,10 @@ impl Session {
         self.snapshot.revision
     }
 
-    /// Whether a revision changed anything that this client subscribes to.
+    /// Whether a revision from the first to the last changed anything that this client subscribes to.
     #[must_use]
-    pub fn is_concerned_by(&self, revision: u64) -> bool {
-        self.concerned.iter().any(|(from, to)| *from < revision && revision <= *to)
+    pub fn is_concerned_by(&self, revisions: &RangeInclusive<u64>) -> bool {
+        self.concerned.iter().any(|(from, to)| *from < *revisions.end() && *revisions.start() <= *to)
     }
 
     /// Up to which revision the client has answered everything, be it with a refusal.
