@@ -14,8 +14,10 @@
 pub mod counts;
 pub mod series;
 pub mod statistics;
+pub mod plaintext;
 pub mod query;
 pub mod service;
 
+pub use plaintext::{PlainCaller, PlainCalls};
 pub use service::ReportService;
 pub use statistics::{Statistics, StatisticsSettings};
