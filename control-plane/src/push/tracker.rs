@@ -279,6 +279,8 @@ impl Tracker {
             }),
         );
         drop(proxies);
+        // Under another address, perhaps; it is there.
+        gone.retain(|entry| entries.iter().all(|connected| connected.proxy != entry.proxy));
         gone.sort_by(|a, b| (&a.node, &a.proxy).cmp(&(&b.node, &b.proxy)));
         entries.append(&mut gone);
         entries.retain(|entry| proxy.is_none_or(|wanted| entry.proxy == wanted || entry.node == wanted));
