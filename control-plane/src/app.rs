@@ -43,6 +43,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// A workload whose sidecar has gone, without a word of its own, gets no more requests after this: long enough for a
 /// sidecar to come back from a broken connection or a restart of the control plane.
 const ABSENCE_LIMIT: Duration = Duration::from_secs(30);
+/// How long a change of authentication waits at most for sidecars to acknowledge its first step: one that hangs must not
+/// keep plain text allowed for ever.
+const FIRST_STEP: Duration = Duration::from_secs(10);
 
 /// Runs the control plane.
 ///
@@ -131,6 +134,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let served = world.workloads.iter().filter(|(_, workload)| workload.mutual_tls);
     push.tracker().expect_back(served.map(|((namespace, name), _)| format!("{name}.{namespace}")));
     tokio::spawn(watch_presence(push.clone(), state.clone()));
+    tokio::spawn(complete_changes(push.clone(), state.clone()));
 
     let socket = UnixListenerStream::new(bind_socket(&settings.socket)?);
     let command_line =
@@ -193,6 +197,26 @@ async fn follow_directory(
 ) {
     while objects.changed().await.is_ok() {
         state.reload().await;
+    }
+}
+
+/// Makes the second step of changes of authentication, when every sidecar has acknowledged the first.
+async fn complete_changes(push: Arc<Push<WorldCompiler>>, state: Arc<MeshState>) {
+    let mut steps = state.steps();
+    loop {
+        let Ok(Some((revision, since))) =
+            steps.wait_for(|steps| steps.waiting.is_some()).await.map(|steps| steps.waiting)
+        else {
+            return;
+        };
+        let mut rollout = push.tracker().rollout(revision);
+        let told = tokio::time::timeout_at(since + FIRST_STEP, rollout.wait_for(|rollout| rollout.done));
+        if told.await.is_err() {
+            let pending = rollout.borrow().pending.join(", ");
+            tracing::warn!(revision, %pending, "not every sidecar acknowledged a change of authentication in time; it comes into force all the same");
+        }
+        tracing::info!(revision, waited = ?since.elapsed(), "a change of authentication takes its second step");
+        state.complete(revision).await;
     }
 }
 

@@ -99,6 +99,9 @@ pub struct RunArgs {
     /// Share of requests without a trace of their own that begin one, 0 to 1.
     #[arg(long, value_name = "SHARE", default_value = "0.01")]
     pub trace_share: String,
+    /// Most label sets of metrics; what goes beyond is counted under the labels `other`. By default 5000.
+    #[arg(long, value_name = "NUMBER", env = "WEFT_MAX_SERIES")]
+    pub max_series: Option<String>,
     /// A port that the workload listens on.
     #[arg(long, value_name = "PORT")]
     pub app_port: Vec<String>,
@@ -146,6 +149,8 @@ pub struct Settings {
     pub otlp_endpoint: Option<String>,
     /// Share of requests that begin a trace, 0 to 1.
     pub trace_share: f64,
+    /// Most label sets of metrics; none: the default.
+    pub max_series: Option<usize>,
     /// Ports that the workload listens on.
     pub app_ports: Vec<u16>,
     /// Who the workload is, for telemetry.
@@ -259,6 +264,9 @@ impl RunArgs {
             },
             None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         };
+        let max_series = self.max_series.as_deref();
+        let max_series =
+            max_series.and_then(|text| check.parsed::<std::num::NonZeroUsize>("--max-series", text));
         let drain_time = humantime::parse_duration(&self.drain_time)
             .map_err(|error| check.0.push(format!("--drain-time {}: {error}; such as 5s", self.drain_time)));
         let trace_share = match self.trace_share.parse::<f64>() {
@@ -293,6 +301,7 @@ impl RunArgs {
                 access_log: self.access_log,
                 otlp_endpoint: self.otlp_endpoint.filter(|endpoint| !endpoint.is_empty()),
                 trace_share,
+                max_series: max_series.map(std::num::NonZeroUsize::get),
                 app_ports,
                 concurrency,
                 drain_time,

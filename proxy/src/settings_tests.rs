@@ -44,7 +44,7 @@ fn explicit_mode_has_local_ports_and_no_mark() {
 fn every_mistake_is_told_at_once() {
     let wrong = "--node reviews --discovery-address nowhere --trust-domain Über --mode both --mark x --admin-address a \
         --app-port 70000 --metadata nothing --concurrency 0 --drain-time soon --upstream-resolver dns \
-        --explicit-inbound 9080";
+        --explicit-inbound 9080 --max-series none";
     let mistakes = check(wrong).unwrap_err();
     for argument in [
         "--node reviews",
@@ -61,6 +61,7 @@ fn every_mistake_is_told_at_once() {
         "--drain-time soon",
         "--upstream-resolver dns",
         "--explicit-inbound 9080",
+        "--max-series none",
     ] {
         assert!(mistakes.0.iter().any(|mistake| mistake.contains(argument)), "{argument}: {mistakes}");
     }

@@ -7,7 +7,10 @@
     reason = "a scenario ends at what it did not expect"
 )]
 
-use weft_tests::mesh::Mesh;
+use std::time::Duration;
+
+use weft_tests::mesh::{Mesh, said};
+use weft_tests::wait::eventually;
 
 const STRICT: &str = "
 apiVersion: security.istio.io/v1
@@ -92,4 +95,134 @@ spec:
     .await;
     let answer = shop.get(REVIEWS).await.expect(200);
     assert_eq!(answer.field("headers.x-forwarded-client-cert"), "", "{}", answer.text());
+}
+
+#[tokio::test]
+async fn pain_17_who_calls_in_plain_text_is_known_before_strict_refuses_it() {
+    let mesh = Mesh::up().await;
+    let reviews = mesh.run("reviews").http().start().await;
+    let (shop, outsider) = (mesh.client("shop").await, mesh.outsider("outsider").await);
+    reviews.reached_by(&shop, REVIEWS).await;
+    let url = format!("http://{}:9080/", reviews.address(false).await);
+    for _ in 0..7 {
+        outsider.get(&url).await.expect(200);
+        shop.get(REVIEWS).await.expect(200);
+    }
+
+    let row = eventually("the plain-text caller is reported", async || {
+        let stat = mesh.json(&["stat", "--plaintext"]).await;
+        let rows = stat["plaintext"].as_array().cloned().unwrap_or_default();
+        match &rows[..] {
+            [row] if row["count"] == 7 => Ok(row.clone()),
+            _ => Err(stat.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(row["source"], "outsider", "{row}");
+    assert_eq!(row["service"], "reviews.default.svc.cluster.local", "{row}");
+    assert_eq!((&row["workload"], &row["port"]), (&"reviews".into(), &9080.into()), "{row}");
+    let table = mesh.good(&["stat", "--plaintext"]).await;
+    assert!(table.contains("(outsider.default)"), "{table}");
+
+    for arguments in [&["apply", "--dry-run"][..], &["apply", "--wait"]] {
+        let output = mesh.weft_with(arguments, STRICT).await;
+        let told = said(&output);
+        assert!(output.status.success(), "{told}");
+        for words in
+            ["warning", "reviews.default received 7 plain-text requests", "(outsider.default)", "refused"]
+        {
+            assert!(told.contains(words), "{arguments:?} does not say `{words}`: {told}");
+        }
+        assert!(!told.contains("shop"), "the mesh's own client is named: {told}");
+    }
+    // What is refused already is no news, nor is a policy that refuses nobody.
+    let again = mesh.apply(STRICT).await;
+    assert!(!again.contains("plain-text"), "{again}");
+    let eased = mesh.apply(&STRICT.replace("STRICT", "PERMISSIVE")).await;
+    assert!(!eased.contains("plain-text"), "{eased}");
+}
+
+#[tokio::test]
+async fn pain_17_a_client_of_the_mesh_loses_no_request_whichever_way_policy_turns() {
+    let mesh = Mesh::up().await;
+    let reviews = mesh.run("reviews").http().start().await;
+    let (shop, outsider) = (mesh.client("shop").await, mesh.outsider("outsider").await);
+    reviews.reached_by(&shop, REVIEWS).await;
+    let url = format!("http://{}:9080/", reviews.address(false).await);
+    let load = shop.load(REVIEWS).connections(8).pause(Duration::from_millis(1)).start();
+    let posts = shop.load(REVIEWS).method("POST").connections(8).pause(Duration::from_millis(1)).start();
+    let policy = |mode: &str| STRICT.replace("STRICT", mode);
+    for mode in ["PERMISSIVE", "STRICT", "DISABLE", "STRICT", "PERMISSIVE", "DISABLE", "PERMISSIVE", "STRICT"]
+    {
+        mesh.apply(&policy(mode)).await;
+        // Whoever waited for it can rely on it.
+        let answer = shop.get(REVIEWS).await.expect(200);
+        let proven = !answer.field("headers.x-forwarded-client-cert").is_empty();
+        assert_eq!(proven, mode != "DISABLE", "{mode}: {}", answer.text());
+        let stranger = outsider.request("GET", &url).try_send().await;
+        assert_eq!(stranger.is_err(), mode == "STRICT", "{mode}: {stranger:?}");
+        load.more(100).await;
+    }
+    // Nobody waits: each change overtakes the one before it.
+    for round in 0..12 {
+        let mode = ["DISABLE", "STRICT", "PERMISSIVE", "STRICT"][round % 4];
+        let output = mesh.weft_with(&["apply"], &policy(mode)).await;
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    mesh.good(&["delete", "PeerAuthentication/default", "--wait"]).await;
+    load.more(100).await;
+    load.stop().await.assert_no_failure();
+    posts.stop().await.assert_no_failure();
+}
+
+const PATCH: &str = "
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: patch}
+spec:
+  workloadSelector: {labels: {app: reviews}}
+  configPatches:
+  - applyTo: HTTP_FILTER
+    match: {context: SIDECAR_INBOUND}
+    patch:
+      operation: INSERT_BEFORE
+      value: VALUE
+";
+
+#[tokio::test]
+async fn pain_23_a_patch_of_the_proxy_is_refused_with_the_typed_resource_that_does_it() {
+    let mesh = Mesh::up().await;
+    let fault = "{name: envoy.filters.http.fault, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, abort: {http_status: 503}}}";
+    let script = "{name: envoy.filters.http.lua, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua, inlineCode: ''}}";
+    let plugin = "
+apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {name: plugin}
+spec: {url: 'oci://example.com/plugin'}
+";
+    for (yaml, kind, instead) in [
+        (PATCH.replace("VALUE", fault), "EnvoyFilter", "VirtualService `spec.http[].fault`"),
+        (
+            PATCH.replace("VALUE", "{route: {retry_policy: {num_retries: 3}, timeout: 2s}}"),
+            "EnvoyFilter",
+            "HTTPRoute `spec.rules[].retry`",
+        ),
+        (
+            PATCH.replace("VALUE", "{connect_timeout: 1s, outlier_detection: {}}"),
+            "EnvoyFilter",
+            "DestinationRule `spec.trafficPolicy.outlierDetection`",
+        ),
+        (PATCH.replace("VALUE", script), "EnvoyFilter", "put it into a service"),
+        (PATCH.replace("VALUE", "{something: else}"), "EnvoyFilter", "PeerAuthentication for mutual TLS"),
+        (plugin.to_owned(), "WasmPlugin", "no foreign code runs in Weft's proxy"),
+    ] {
+        for arguments in [&["apply"][..], &["apply", "--dry-run"]] {
+            let output = mesh.weft_with(arguments, &yaml).await;
+            let told = said(&output);
+            assert_eq!(output.status.code(), Some(1), "{told}");
+            assert!(told.contains(&format!("the kind `{kind}` is not supported")), "{told}");
+            assert!(told.contains(instead), "it does not name `{instead}`: {told}");
+        }
+    }
+    assert!(!mesh.good(&["get"]).await.contains("patch"), "it was stored");
 }

@@ -577,3 +577,22 @@ async fn closing_ends_every_stream_with_unavailable() {
     mesh.push.close();
     assert_eq!(client.next().await.unwrap_err().code(), Code::Unavailable);
 }
+
+#[tokio::test]
+async fn an_endpoint_that_changes_together_with_the_configuration_is_waited_for() {
+    let mesh = Mesh::start().await;
+    let both =
+        |content| [(ResourceType::Endpoint, "a", Some(content)), (ResourceType::Cluster, "a", Some(content))];
+    mesh.change(&both("one"));
+    let mut client = mesh.delta("w").await;
+    client.change(ENDPOINT, &["a"], &[]).await;
+    client.take().await.unwrap();
+    // Its lane is ahead of the configuration's.
+    let revision = mesh.change(&both("two"));
+    let response = client.next().await.unwrap();
+    let rollout = mesh.rollout(revision, |rollout| rollout.done || !rollout.pending.is_empty()).await;
+    assert_eq!((rollout.done, &rollout.pending[..]), (false, &["w.default".to_owned()][..]));
+    client.answer(&response, None).await;
+    let rollout = mesh.rollout(revision, |rollout| rollout.done).await;
+    assert_eq!((rollout.concerned, rollout.acknowledged), (1, 1));
+}

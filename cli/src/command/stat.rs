@@ -13,7 +13,8 @@ use crate::output::{Colour, FormatArgs, Table, coloured, print};
 #[command(after_help = "Examples:
   weft stat
   weft stat --by route --service reviews
-  weft stat --by edge --window 5m -o json")]
+  weft stat --by edge --window 5m -o json
+  weft stat --plaintext   # whom STRICT mutual TLS would refuse")]
 pub struct Args {
     /// What a row stands for.
     #[arg(long, value_enum, default_value = "service")]
@@ -24,9 +25,12 @@ pub struct Args {
     /// Only services of this namespace.
     #[arg(short, long)]
     namespace: Option<String>,
-    /// How far to look back; an hour at most.
-    #[arg(short, long, default_value = "1m", value_parser = humantime::parse_duration, value_name = "TIME")]
-    window: Duration,
+    /// How far to look back, an hour at most; by default 1m, with --plaintext 10m.
+    #[arg(short, long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    window: Option<Duration>,
+    /// Who called without mutual TLS, and what: STRICT would refuse it.
+    #[arg(long, conflicts_with = "by")]
+    plaintext: bool,
     #[command(flatten)]
     output: FormatArgs,
 }
@@ -55,14 +59,19 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
         By::Edge => StatBy::Edge,
         By::Workload => StatBy::Workload,
     };
+    let window = args.window.unwrap_or(Duration::from_secs(if args.plaintext { 600 } else { 60 }));
     let request = StatRequest {
         by: by.into(),
         service: args.service.unwrap_or_default(),
         namespace: args.namespace.unwrap_or_default(),
-        window_seconds: args.window.as_secs().max(1),
+        window_seconds: window.as_secs().max(1),
+        plaintext: args.plaintext,
     };
     let response = ask(globals, |mut mesh| async move { Ok(mesh.stat(request).await?.into_inner()) })?;
-    print(&args.output.format.render(&response, |response| table(args.by, response))?)?;
+    let text = |response: &StatResponse| {
+        if args.plaintext { plaintext_table(response) } else { table(args.by, response) }
+    };
+    print(&args.output.format.render(&response, text)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,6 +104,33 @@ fn table(by: By, response: &StatResponse) -> String {
         text.push_str(&format!("{n} series were left out: the cap on their number was reached\n"));
     }
     text
+}
+
+/// Callers without mutual TLS, for people.
+fn plaintext_table(response: &StatResponse) -> String {
+    if response.plaintext.is_empty() {
+        let seconds = response.window_seconds;
+        return format!("no call without mutual TLS was seen in the last {seconds} seconds\n");
+    }
+    let mut table = Table::new(&["SERVICE", "WORKLOAD", "PORT", "FROM", "CALLS", "PROTOCOL", "LAST"]);
+    for row in &response.plaintext {
+        let service = if row.service.is_empty() { "-" } else { &row.service };
+        let from = match (row.source.is_empty(), row.address.is_empty()) {
+            (_, true) => "others".to_owned(),
+            (true, false) => row.address.clone(),
+            (false, false) => format!("{} ({}.{})", row.address, row.source, row.source_namespace),
+        };
+        table.row([
+            service.to_owned(),
+            format!("{}.{}", row.workload, row.namespace),
+            row.port.to_string(),
+            from,
+            row.count.to_string(),
+            row.protocol.clone(),
+            format!("{}s ago", row.last_seconds_ago),
+        ]);
+    }
+    table.render()
 }
 
 fn figures(row: &StatRow) -> Vec<String> {

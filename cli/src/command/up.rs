@@ -12,7 +12,7 @@ use crate::runtime::{egress, hold, stop, tool};
 
 /// Start a mesh on this machine: its network and its control plane.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  weft up\n  weft up --config-dir ./policy\n  weft up --mesh staging --trust-domain staging.example.com\n  weft up --explicit      # where namespaces are forbidden")]
+#[command(after_help = "Examples:\n  weft up\n  weft up --config-dir ./policy\n  weft up --mesh staging --trust-domain staging.example.com\n  weft up --root-cert root.pem --root-key root.key --certificate-lifetime 1h\n  weft up --explicit      # where namespaces are forbidden")]
 pub struct Args {
     /// A directory of policy and service objects (YAML) that the control plane watches.
     #[arg(long, value_name = "DIR")]
@@ -23,6 +23,9 @@ pub struct Args {
     /// Its private key (PEM).
     #[arg(long, value_name = "FILE", requires = "root_cert")]
     root_key: Option<PathBuf>,
+    /// How long workloads' certificates last at most; sidecars renew them well before. By default 24h.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    certificate_lifetime: Option<std::time::Duration>,
     /// SPIFFE trust domain of the mesh's identities.
     #[arg(long, value_name = "DOMAIN")]
     trust_domain: Option<String>,
@@ -49,6 +52,7 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
             _ => None,
         },
         trust_domain: args.trust_domain.clone(),
+        certificate_lifetime: args.certificate_lifetime,
     };
     let base = paths.directory.parent().map(Path::to_path_buf);
     let made_base_directory = base.is_some_and(|it| !it.exists());

@@ -27,6 +27,8 @@ pub struct Choices {
     pub root: Option<(PathBuf, PathBuf)>,
     /// SPIFFE trust domain.
     pub trust_domain: Option<String>,
+    /// How long workloads' certificates last at most.
+    pub certificate_lifetime: Option<Duration>,
 }
 
 /// The control plane's arguments: kept in the record, because after a crash it must come back at the same address.
@@ -64,6 +66,9 @@ pub fn arguments(
     }
     if let Some(domain) = &choices.trust_domain {
         add("--trust-domain", domain.clone());
+    }
+    if let Some(lifetime) = choices.certificate_lifetime {
+        add("--certificate-lifetime", humantime::format_duration(lifetime).to_string());
     }
     if isolation == Isolation::Explicit {
         arguments.push("--explicit".to_owned());

@@ -2,6 +2,7 @@
 //! objects arrive in any order and what is missing may come a moment later.
 
 mod names;
+pub mod plaintext;
 mod references;
 mod rules;
 

@@ -21,6 +21,7 @@ use weft_proto::api::{
 };
 
 use super::{Api, convert, describe, limit, rfc3339};
+use crate::admission::plaintext;
 use crate::authority::Workload;
 use crate::push::ResourceType;
 use crate::source::{Finding, Kind, Object, parse_documents};
@@ -78,19 +79,26 @@ impl Api {
             revision: applied.revision,
         };
         let (sender, receiver) = tokio::sync::mpsc::channel(16);
-        let rollout = wait.map(|limit| (self.push.tracker().rollout(applied.revision), limit));
+        let (tracker, mut steps, first) = (self.push.tracker().clone(), self.state.steps(), applied.revision);
         tokio::spawn(async move {
             let _ = sender.send(event(Event::Accepted(accepted))).await;
-            let Some((mut rollout, limit)) = rollout else { return };
+            let Some(limit) = wait else { return };
             let deadline = tokio::time::Instant::now() + limit;
+            // A change of authentication is in force only with its second step, which follows by itself.
+            let done = tokio::time::timeout_at(deadline, steps.wait_for(|steps| steps.are_done(first))).await;
+            let last = done.ok().map(|steps| steps.map_or(first, |steps| steps.completed.max(first)));
+            let all_steps = last.is_some();
+            let mut rollout = tracker.rollout_of(first..=last.unwrap_or(first));
             loop {
-                let now = rollout.borrow_and_update().to_proto();
+                let mut now = rollout.borrow_and_update().to_proto();
+                now.done &= all_steps;
                 let done = now.done;
                 if sender.send(event(Event::Rollout(now))).await.is_err() || done {
                     return;
                 }
                 if !matches!(tokio::time::timeout_at(deadline, rollout.changed()).await, Ok(Ok(()))) {
                     let mut last = rollout.borrow().to_proto();
+                    last.done &= all_steps;
                     last.timed_out = !last.done;
                     let _ = sender.send(event(Event::Rollout(last))).await;
                     return;
@@ -98,6 +106,16 @@ impl Api {
             }
         });
         Box::pin(ReceiverStream::new(receiver))
+    }
+
+    /// Whom a change would keep from calling as they do now.
+    fn locked_out(&self, fresh: &[Arc<Object>], removed: &[ObjectRef]) -> Vec<Finding> {
+        let (world, next) = (self.state.world().load_full(), self.state.policies_with(fresh, removed));
+        if next.authenticates_as(&world.policies) {
+            return Vec::new();
+        }
+        let calls = self.statistics.plaintext(plaintext::LOOKED_BACK);
+        plaintext::review(&calls, &world, &next)
     }
 
     fn rejected(findings: &[Finding]) -> Events {
@@ -145,9 +163,11 @@ impl Mesh for Api {
             findings.extend(others.findings);
             return Ok(Response::new(Self::rejected(&findings)));
         }
+        let mut locked_out = self.locked_out(&objects, &[]);
         let mut applied =
             self.state.apply(&objects, request.dry_run).await.map_err(|error| internal(&error))?;
         findings.append(&mut applied.findings);
+        findings.append(&mut locked_out);
         applied.findings = findings;
         let wait = (request.wait && !request.dry_run).then(|| limit(request.wait_timeout_ms, DEFAULT_WAIT));
         Ok(Response::new(self.follow(applied, wait)))
@@ -175,7 +195,9 @@ impl Mesh for Api {
                 "{list} stand in the watched directory: remove them there"
             )));
         }
-        let applied = self.state.delete(&names).await.map_err(|error| internal(&error))?;
+        let mut locked_out = self.locked_out(&[], &names);
+        let mut applied = self.state.delete(&names).await.map_err(|error| internal(&error))?;
+        applied.findings.append(&mut locked_out);
         let wait = request.wait.then(|| limit(request.wait_timeout_ms, DEFAULT_WAIT));
         Ok(Response::new(self.follow(applied, wait)))
     }
@@ -368,6 +390,15 @@ impl Mesh for Api {
     }
 
     async fn stat(&self, request: Request<StatRequest>) -> Result<Response<StatResponse>, Status> {
-        Ok(Response::new(self.statistics.query(&request.into_inner())))
+        let mut response = self.statistics.query(&request.into_inner());
+        let world = self.state.world().load_full();
+        for row in &mut response.plaintext {
+            let workload = row.address.parse().ok().and_then(|address| world.workload_at(address));
+            if let Some(workload) = workload {
+                (row.source, row.source_namespace) =
+                    (workload.name.to_string(), workload.namespace.to_string());
+            }
+        }
+        Ok(Response::new(response))
     }
 }

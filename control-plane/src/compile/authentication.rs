@@ -1,5 +1,9 @@
 //! What a workload's port accepts, by `PeerAuthentication`
 //! (<https://istio.io/latest/docs/reference/config/security/peer_authentication/>).
+//!
+//! A change has two steps, so that no client calls in a way that its server refuses: in the first a server accepts what
+//! the former policy or the new one lets clients do, and clients do what both accept. When every sidecar has
+//! acknowledged that, `World::superseded` is empty, and the new policy alone counts.
 
 use crate::source::kinds::peer_authentication::MtlsMode;
 use crate::source::words::Labels;
@@ -19,15 +23,23 @@ pub(super) struct Accepts {
 /// `DISABLE` keeps clients from using mutual TLS ([`is_disabled`]). It is accepted all the same: a client that has not
 /// heard of the policy yet loses no request, and TLS of an application's own is told apart by its ALPN.
 pub(super) fn accepts(world: &World, namespace: &str, labels: &Labels, port: u16) -> Accepts {
-    match world.policies.mtls_mode(namespace, labels, port).mode {
-        MtlsMode::Strict => Accepts { mutual_tls: true, plain_text: false },
-        MtlsMode::Disable | MtlsMode::Permissive | MtlsMode::Unset => {
-            Accepts { mutual_tls: true, plain_text: true }
-        }
-    }
+    let mut modes = modes(world, namespace, labels, port);
+    Accepts { mutual_tls: true, plain_text: modes.any(|mode| mode != MtlsMode::Strict) }
 }
 
-/// Whether clients are to call a port in plain text.
+/// Whether clients are to call a port in plain text: when the policy says so, and no server can be left that refuses it.
 pub(super) fn is_disabled(world: &World, namespace: &str, labels: &Labels, port: u16) -> bool {
-    world.policies.mtls_mode(namespace, labels, port).mode == MtlsMode::Disable
+    let mut modes = modes(world, namespace, labels, port);
+    modes.next() == Some(MtlsMode::Disable) && modes.all(|mode| mode != MtlsMode::Strict)
+}
+
+/// The mode in force, then those that some sidecar may still obey.
+fn modes<'a>(
+    world: &'a World,
+    namespace: &'a str,
+    labels: &'a Labels,
+    port: u16,
+) -> impl Iterator<Item = MtlsMode> + 'a {
+    let policies = std::iter::once(&world.policies).chain(world.superseded.iter());
+    policies.map(move |policies| policies.mtls_mode(namespace, labels, port).mode)
 }

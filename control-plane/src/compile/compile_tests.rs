@@ -300,6 +300,42 @@ fn permissive_takes_both_and_strict_refuses_plain_text() {
 }
 
 #[test]
+fn while_a_change_of_authentication_is_told_nobody_calls_in_a_way_that_is_refused() {
+    let policy = |mode: &str| {
+        let mode = format!("{{mtls: {{mode: {mode}}}}}");
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: p}}\nspec: {mode}\n"
+        )
+    };
+    // Whether clients call in plain text, and whether the server takes it.
+    let told = |mode: &str, superseded: &[&str]| {
+        let mut world = Mesh::new(&policy(mode)).0;
+        world.superseded = superseded.iter().map(|mode| Mesh::new(&policy(mode)).0.policies).collect();
+        let sets = endpoints(&world, &Mesh::scope("default", &[]).outbound(&world));
+        let plain = sets.iter().flat_map(EndpointSet::endpoints).all(|endpoint| !endpoint.mutual_tls);
+        let compiled =
+            configuration(&world, &Mesh::scope("default", &[("app", "reviews"), ("version", "v1")]));
+        let listener = compiled.listeners.iter().find(|l| &*l.name == "virtualInbound").unwrap();
+        (plain, listener.filter_chains.iter().any(|chain| &*chain.name == "inbound_9080_http"))
+    };
+    assert_eq!(told("STRICT", &["DISABLE"]), (false, true), "clients first, then the server");
+    assert_eq!(told("STRICT", &[]), (false, false));
+    assert_eq!(told("DISABLE", &["STRICT"]), (false, true), "the server first, then clients");
+    assert_eq!(told("DISABLE", &[]), (true, true));
+    let modes = ["DISABLE", "PERMISSIVE", "STRICT"];
+    for first in modes {
+        for second in modes {
+            for third in modes {
+                let (former, latter) = (told(second, &[first]), told(third, &[first, second]));
+                for (client, server) in [(former, latter), (latter, former), (told(first, &[]), former)] {
+                    assert!(!client.0 || server.1, "{first}, {second}, {third}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn an_explicit_proxy_gets_one_table_of_all_services_by_name() {
     let mesh = Mesh::new("");
     let explicit = ExplicitAddresses {

@@ -82,6 +82,8 @@ pub(super) fn open<C: Compiler, P: DiscoveryProtocol>(
         return Err(Status::unauthenticated(message));
     }
     let peer = request.remote_addr();
+    let address = crate::authority::peer_address(&request).or(peer);
+    let who = identity.as_ref().map(ToString::to_string).unwrap_or_default();
     let (outbound, responses) = mpsc::channel(1);
     let mut inbound = request.into_inner();
     tokio::spawn(async move {
@@ -103,9 +105,9 @@ pub(super) fn open<C: Compiler, P: DiscoveryProtocol>(
         if let Err(status) = ended {
             // A connection that breaks is how every sidecar leaves; what this side refuses is worth a look.
             if status.code() == tonic::Code::Unknown {
-                tracing::debug!(?peer, message = status.message(), "a discovery stream has broken");
+                tracing::debug!(peer = ?address, identity = who, message = status.message(), "a discovery stream has broken");
             } else {
-                tracing::info!(?peer, code = ?status.code(), message = status.message(), "a discovery stream is closed");
+                tracing::info!(peer = ?address, identity = who, code = ?status.code(), message = status.message(), "a discovery stream is closed");
             }
             let _ = timeout(FAREWELL, outbound.send(Err(status))).await;
         }

@@ -1,6 +1,7 @@
 //! Who has acknowledged what: how far a revision is rolled out, and how each proxy stands.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -197,6 +198,12 @@ impl Tracker {
     /// How far a revision is, now.
     #[must_use]
     pub fn count(&self, revision: u64) -> Rollout {
+        self.count_all(&(revision..=revision))
+    }
+
+    /// How far the last of some revisions is, and who was concerned by any of them or refused what one of them brought.
+    fn count_all(&self, revisions: &RangeInclusive<u64>) -> Rollout {
+        let (first, revision) = (*revisions.start(), *revisions.end());
         let pending: Vec<String> = self.proxies().expected.iter().cloned().collect();
         let mut rollout =
             Rollout { revision, done: true, concerned: pending.len(), pending, ..Rollout::default() };
@@ -206,11 +213,11 @@ impl Tracker {
                 rollout.done = false;
                 continue;
             }
-            if !session.is_concerned_by(revision) {
+            if !session.is_concerned_by(revisions) {
                 continue;
             }
             rollout.concerned += 1;
-            let refusals = refusals(&session, &proxy, revision);
+            let refusals = refusals(&session, &proxy, first);
             if !refusals.is_empty() {
                 rollout.refusals.extend(refusals);
             } else if session.settled() >= revision {
@@ -226,8 +233,14 @@ impl Tracker {
     /// Follows a revision until it is done or nobody looks. Ask for it after the world was changed.
     #[must_use]
     pub fn rollout(self: &Arc<Self>, revision: u64) -> watch::Receiver<Rollout> {
+        self.rollout_of(revision..=revision)
+    }
+
+    /// As [`rollout`](Self::rollout), of a change that took more than one revision.
+    #[must_use]
+    pub fn rollout_of(self: &Arc<Self>, revisions: RangeInclusive<u64>) -> watch::Receiver<Rollout> {
         let mut moves = self.moves.subscribe();
-        let (sender, receiver) = watch::channel(self.count(revision));
+        let (sender, receiver) = watch::channel(self.count_all(&revisions));
         let tracker = self.clone();
         tokio::spawn(async move {
             while !sender.borrow().done {
@@ -236,7 +249,7 @@ impl Tracker {
                     moved = moves.changed() => if moved.is_err() { return },
                 }
                 moves.borrow_and_update();
-                let count = tracker.count(revision);
+                let count = tracker.count_all(&revisions);
                 sender.send_if_modified(|current| {
                     let changed = *current != count;
                     *current = count;
@@ -266,6 +279,8 @@ impl Tracker {
             }),
         );
         drop(proxies);
+        // Under another address, perhaps; it is there.
+        gone.retain(|entry| entries.iter().all(|connected| connected.proxy != entry.proxy));
         gone.sort_by(|a, b| (&a.node, &a.proxy).cmp(&(&b.node, &b.proxy)));
         entries.append(&mut gone);
         entries.retain(|entry| proxy.is_none_or(|wanted| entry.proxy == wanted || entry.node == wanted));

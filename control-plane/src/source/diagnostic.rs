@@ -96,6 +96,8 @@ pub mod code {
     pub const UNREACHABLE_RULE: &str = "unreachable-rule";
     /// Two objects claim the same thing.
     pub const CONFLICT: &str = "conflict";
+    /// A policy will refuse callers that were seen lately.
+    pub const PLAINTEXT_PEERS: &str = "plaintext-peers";
     /// A file could not be read.
     pub const UNREADABLE: &str = "unreadable";
     /// The object is bad; the version before it stays in force.

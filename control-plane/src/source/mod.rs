@@ -9,6 +9,7 @@ pub mod diagnostic;
 pub mod directory;
 pub mod document;
 pub mod fields;
+mod instead;
 pub mod kinds;
 pub mod object;
 pub mod parse;

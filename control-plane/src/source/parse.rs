@@ -11,6 +11,7 @@ use super::diagnostic::{Finding, Report, Severity, code};
 use super::document::split::{Part, parts};
 use super::document::{Entry, Node, Span, Value, json, yaml};
 use super::fields::{Field, Fields, did_you_mean};
+use super::instead;
 use super::object::{Metadata, Object, Origin, Place};
 use super::registry::{KINDS, Kind, Scope, is_unsupported, suggestion};
 
@@ -189,7 +190,7 @@ fn object(
     report.enter(outline(node, default_namespace));
     let root = Field::root(node, report);
     let read = root.message(|f| {
-        let kind = kind(f);
+        let kind = kind(f, node);
         f.ignored(&["status"]);
         let metadata = f.required("metadata").and_then(|field| metadata(&field, kind, default_namespace));
         let (name, namespace, metadata) = metadata.unzip3();
@@ -243,13 +244,14 @@ fn outline(node: &Node, default_namespace: &str) -> Option<ObjectRef> {
 }
 
 /// Which kind it is, by `kind` and `apiVersion`.
-fn kind(f: &Fields<'_>) -> Option<&'static Kind> {
+fn kind(f: &Fields<'_>, node: &Node) -> Option<&'static Kind> {
     let version = f.required("apiVersion");
     let name = f.required("kind")?;
     let word = name.text()?;
     let Some(kind) = Kind::named(word) else {
         if is_unsupported(word) {
-            name.unsupported(format_args!("the kind `{word}`"), suggestion_of_kinds());
+            let hint = instead::of(word, node).unwrap_or_else(suggestion_of_kinds);
+            name.unsupported(format_args!("the kind `{word}`"), hint);
         } else {
             name.refuse(code::UNKNOWN_KIND, format!("there is no kind `{word}`"), suggestion(word));
         }

@@ -3,6 +3,7 @@
 //! A change is on disk before it is in the world, and in the world before anybody is told of it: a control plane that
 //! is killed at any moment comes back with everything that it ever confirmed.
 
+mod transition;
 mod workloads;
 
 use std::path::Path;
@@ -18,8 +19,10 @@ use crate::registry::{StateBook, WorkloadNetworks};
 use crate::source::set::Objects;
 use crate::source::store::{Outcome, Store, StoreError};
 use crate::source::{Finding, Object, Origin};
-use crate::world::{AddressBook, AddressRanges, MeshSettings, World};
+use crate::world::{AddressBook, AddressRanges, MeshSettings, Policies, World};
 
+pub use transition::Steps;
+use transition::Transition;
 pub use workloads::{Registered, RegistrationError};
 
 #[cfg(test)]
@@ -60,6 +63,7 @@ pub struct MeshState {
     objects: ArcSwap<Objects>,
     findings: ArcSwap<Vec<Finding>>,
     revisions: watch::Sender<Revision>,
+    steps: watch::Sender<Steps>,
     writer: Mutex<Writer>,
 }
 
@@ -75,6 +79,7 @@ struct Writer {
     directory: Option<watch::Receiver<Arc<Objects>>>,
     addresses: AddressBook,
     states: StateBook,
+    transition: Transition,
 }
 
 impl MeshState {
@@ -104,6 +109,7 @@ impl MeshState {
             addresses: AddressBook::open(&addresses, AddressRanges::default())
                 .map_err(unusable(&addresses))?,
             states: StateBook::open(&states).map_err(unusable(&states))?,
+            transition: Transition::default(),
         };
         let objects = writer.objects();
         let world = writer.build(1, &objects);
@@ -113,6 +119,7 @@ impl MeshState {
             objects: ArcSwap::from_pointee(objects),
             findings: ArcSwap::from_pointee(findings),
             revisions: watch::Sender::new(Revision { number: 1, configuration: 1, endpoints: 1 }),
+            steps: watch::Sender::default(),
             writer: Mutex::new(writer),
         }))
     }
@@ -139,6 +146,36 @@ impl MeshState {
     #[must_use]
     pub fn revisions(&self) -> watch::Receiver<Revision> {
         self.revisions.subscribe()
+    }
+
+    /// Tells how far changes of authentication are.
+    #[must_use]
+    pub fn steps(&self) -> watch::Receiver<Steps> {
+        self.steps.subscribe()
+    }
+
+    /// Every sidecar has acknowledged a revision, or was waited for long enough: the policies that it replaced are
+    /// forgotten, which makes the second step of a change of authentication.
+    pub async fn complete(&self, revision: u64) {
+        let mut writer = self.writer.lock().await;
+        writer.transition.forget(revision);
+        let current = self.world.load_full();
+        let mut world = World::clone(&current);
+        (world.revision, world.configuration) = (current.revision + 1, current.revision + 1);
+        writer.transition.follow(&current, &mut world);
+        let completed = world.revision;
+        self.publish(world, true);
+        self.steps.send_replace(Steps { waiting: writer.transition.waiting(), completed });
+    }
+
+    /// The policies as they would be with `fresh` objects and without the `removed`.
+    #[must_use]
+    pub fn policies_with(&self, fresh: &[Arc<Object>], removed: &[ObjectRef]) -> Policies {
+        let mut objects = self.objects().by_name.clone();
+        objects.extend(fresh.iter().map(|object| (object.reference.clone(), object.clone())));
+        objects.retain(|name, _| !removed.contains(name));
+        let objects: Vec<Arc<Object>> = objects.into_values().collect();
+        Policies::from_objects(&objects, &self.world.load().mesh)
     }
 
     /// Takes all of the objects, or none; a dry run only says what would happen.
@@ -192,7 +229,11 @@ impl MeshState {
             return current;
         }
         let revision = current + 1;
-        self.publish(writer.build(revision, &objects), true);
+        let mut world = writer.build(revision, &objects);
+        writer.transition.follow(&self.world.load(), &mut world);
+        self.publish(world, true);
+        let waiting = writer.transition.waiting();
+        self.steps.send_if_modified(|steps| std::mem::replace(&mut steps.waiting, waiting) != waiting);
         let findings = all_findings(&objects);
         // What a user applies is answered at once; a mistake in a watched file has nobody to answer.
         let known = self.findings.load();

@@ -46,6 +46,39 @@ async fn a_dry_run_and_an_unchanged_object_make_no_revision() {
     assert_eq!(state.apply(&objects(SERVICE), false).await.unwrap().revision, 2);
 }
 
+const STRICT: &str = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\nspec: {mtls: {mode: STRICT}}\n";
+
+#[tokio::test]
+async fn a_change_of_authentication_has_a_second_step_that_forgets_what_was_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = open(directory.path());
+    let superseded = || state.world().load().superseded.len();
+    state.apply(&objects(SERVICE), false).await.unwrap();
+    assert!(superseded() == 0 && state.steps().borrow().are_done(2), "no other change has one");
+
+    let strict = state.apply(&objects(STRICT), false).await.unwrap().revision;
+    let disabled = state.apply(&objects(&STRICT.replace("STRICT", "DISABLE")), false).await.unwrap().revision;
+    assert_eq!((strict, disabled, superseded()), (3, 4, 2));
+    let steps = *state.steps().borrow();
+    assert!(steps.are_done(2) && !steps.are_done(strict) && !steps.are_done(disabled));
+    // The state of a workload is another lane.
+    state.register(&reviews()).await.unwrap();
+    state.report("default", "reviews-v1", Health::Healthy).await.unwrap();
+    assert_eq!(superseded(), 2);
+
+    state.complete(strict).await;
+    let steps = *state.steps().borrow();
+    assert!(superseded() == 1 && steps.are_done(strict) && !steps.are_done(disabled));
+    state.complete(disabled).await;
+    let steps = *state.steps().borrow();
+    assert!(superseded() == 0 && steps.are_done(disabled));
+    assert_eq!(steps.completed, state.world().load().revision);
+    assert_eq!(state.revisions().borrow().configuration, steps.completed);
+    // Said again, it is no change.
+    state.apply(&objects(&STRICT.replace("STRICT", "DISABLE")), false).await.unwrap();
+    assert_eq!(superseded(), 0);
+}
+
 #[tokio::test]
 async fn a_workload_is_an_endpoint_once_it_is_ready_and_still_after_a_kill() {
     let directory = tempfile::tempdir().unwrap();

@@ -14,9 +14,11 @@
 pub mod counts;
 pub mod series;
 pub mod statistics;
+pub mod plaintext;
 pub mod query;
 pub mod history;
 pub mod service;
 
+pub use plaintext::{PlainCaller, PlainCalls};
 pub use service::ReportService;
 pub use statistics::{Statistics, StatisticsSettings};

@@ -69,7 +69,12 @@ impl Statistics {
         let sums: Sums = sums.into_iter().filter(|(key, _)| wanted(key)).collect();
         let rows = rows(request.by(), sums).into_iter();
         let rows = rows.map(|(key, namespace, counts)| row(&key, &namespace, counts, covered)).collect();
-        StatResponse { window_seconds: window, rows, dropped_series }
+        let plaintext = if request.plaintext {
+            self.plaintext_rows(request, Duration::from_secs(window))
+        } else {
+            Vec::new()
+        };
+        StatResponse { window_seconds: window, rows, dropped_series, plaintext }
     }
 
     /// The sums of the window, and the time that they cover.
@@ -171,6 +176,6 @@ fn namespace(key: &Key) -> Arc<str> {
 }
 
 /// Whether a host goes by a name: the whole, or its first labels.
-fn names(host: &str, name: &str) -> bool {
+pub(super) fn names(host: &str, name: &str) -> bool {
     host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

@@ -75,7 +75,8 @@ impl Key {
     }
 }
 
-fn label(text: &str) -> Arc<str> {
+/// A label as it is kept: of bounded length.
+pub(super) fn label(text: &str) -> Arc<str> {
     let mut end = text.len().min(LABEL);
     while !text.is_char_boundary(end) {
         end -= 1;

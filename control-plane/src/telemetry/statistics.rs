@@ -7,9 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use weft_model::node::ProxyId;
 use weft_proto::telemetry::{ReportRequest, ReportResponse};
 
 use super::counts::Counts;
+use super::plaintext::{History, PlainCaller};
 use super::series::{Key, Ring};
 
 #[cfg(test)]
@@ -77,6 +79,7 @@ pub(super) struct Store {
     lost_reports: u64,
     pub(super) first: Option<Instant>,
     swept: u64,
+    pub(super) plain: HashMap<PlainCaller, History>,
 }
 
 /// What the sidecars reported in the last hour.
@@ -140,7 +143,11 @@ impl Statistics {
             store.first = Some(store.first.map_or(started, |first| first.min(started)));
             let (fine, coarse) =
                 (self.slot(self.settings.fine.0, now).0, self.slot(self.settings.coarse.0, now).0);
+            let id: Option<ProxyId> = report.node.parse().ok();
             for counts in &report.edges {
+                if let Some(id) = &id {
+                    self.ingest_plaintext(&mut store, id, counts, now);
+                }
                 let Some(key) = counts.edge.as_ref().and_then(Key::of) else { continue };
                 let Some(series) = self.series(&mut store, key) else { continue };
                 let counts = Counts::of(counts);
@@ -179,6 +186,7 @@ impl Statistics {
             series.fine.expire(fine);
             !series.coarse.expire(coarse)
         });
+        self.expire_plaintext(store, now);
         if store.series.len() < self.settings.series {
             store.dropped.clear();
         }

@@ -9,6 +9,7 @@ mod service;
 mod workload;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_model::endpoint::Health;
@@ -64,6 +65,9 @@ pub struct World {
     pub workloads: BTreeMap<WorkloadKey, Arc<WorldWorkload>>,
     /// Routes, destination rules, authentication.
     pub policies: Policies,
+    /// Policies before these, whose word on mutual TLS some sidecar may still obey: empty but for the first step of a
+    /// change of `PeerAuthentication`.
+    pub superseded: Vec<Policies>,
 }
 
 /// What is known of a workload beside its object: whether it takes requests now.
@@ -87,6 +91,7 @@ impl World {
             services: services.into_iter().map(|(host, service)| (host, Arc::new(service))).collect(),
             workloads: workload::from_objects(objects, states),
             policies: Policies::from_objects(objects, &mesh),
+            superseded: Vec::new(),
             mesh,
         }
     }
@@ -124,6 +129,13 @@ impl World {
                 Box::new(std::iter::empty())
             }
         }
+    }
+
+    /// The workload with an address; none where several share it, as they do on loopback.
+    #[must_use]
+    pub fn workload_at(&self, address: IpAddr) -> Option<&Arc<WorldWorkload>> {
+        let mut all = self.workloads.values().filter(|workload| workload.address == address);
+        all.next().filter(|_| all.next().is_none())
     }
 
     /// Services that a workload with these labels stands behind.

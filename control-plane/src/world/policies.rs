@@ -36,7 +36,9 @@ pub struct Authentication<'a> {
 }
 
 impl Policies {
-    pub(super) fn from_objects(objects: &[Arc<Object>], mesh: &MeshSettings) -> Self {
+    /// The policies among some objects.
+    #[must_use]
+    pub(crate) fn from_objects(objects: &[Arc<Object>], mesh: &MeshSettings) -> Self {
         let mut policies = Self {
             root_namespace: mesh.root_namespace.clone(),
             domain: mesh.domain.clone(),
@@ -180,6 +182,15 @@ impl Policies {
             }
             None => Authentication { mode: MtlsMode::Permissive, decided_by: None },
         }
+    }
+
+    /// Whether both say the same of what workloads accept.
+    #[must_use]
+    pub fn authenticates_as(&self, other: &Self) -> bool {
+        let said = |policies: &Self| -> Vec<_> {
+            policies.peer_authentications.iter().map(|o| (o.reference.clone(), o.spec.clone())).collect()
+        };
+        said(self) == said(other)
     }
 
     /// Label keys that some policy asks of *clients*: what, beside the namespace, tells outbound classes apart.

@@ -41,12 +41,14 @@ pub(super) fn set_up(
             Some(identity.expires_at()?.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
         }));
     }
+    let defaults = TelemetrySettings::new(settings.workload.clone());
     Telemetry::new(TelemetrySettings {
         identity: own,
         access_log: destination.map(|destination| AccessLogSettings { destination, format: Format::istio() }),
         traces: settings.otlp_endpoint.as_ref().map(|endpoint| TraceSettings::new(endpoint, &service)),
         readings,
-        ..TelemetrySettings::new(settings.workload.clone())
+        max_series: settings.max_series.unwrap_or(defaults.max_series),
+        ..defaults
     })
 }
 

@@ -10,6 +10,7 @@ pub mod report;
 pub mod trace;
 
 mod labels;
+mod plain;
 mod process;
 mod recorder;
 mod tables;

@@ -289,6 +289,7 @@ fn wire_counts(labels: Option<Arc<EdgeLabels>>, tally: EdgeTally) -> wire::EdgeC
         tcp_closed: tally.closed,
         bytes_sent: tally.sent_bytes,
         bytes_received: tally.received_bytes,
+        plaintext_peers: tally.plain.into_peers().collect(),
     }
 }
 

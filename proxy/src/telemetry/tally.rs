@@ -5,6 +5,7 @@ use std::time::Duration;
 use weft_model::histogram;
 
 use super::labels::{Call, Protocol};
+use super::plain::PlainPeers;
 use super::record::{RequestRecord, TcpRecord};
 use crate::error::ResponseFlags;
 
@@ -148,6 +149,8 @@ pub(super) struct EdgeTally {
     pub(super) closed: u64,
     pub(super) sent_bytes: u64,
     pub(super) received_bytes: u64,
+    /// Who called without mutual TLS.
+    pub(super) plain: PlainPeers,
 }
 
 impl EdgeTally {
@@ -160,6 +163,7 @@ impl EdgeTally {
             count(&mut self.flags, call.flags, 1);
         }
         self.observe(record.duration);
+        self.plain.record(record.connection, record.upstream, 1);
         self.sent_bytes += record.bytes_sent;
         self.received_bytes += record.bytes_received;
     }
@@ -178,6 +182,7 @@ impl EdgeTally {
         let (opened, closed) = openings(record);
         self.opened += opened;
         self.closed += closed;
+        self.plain.record(record.connection, record.upstream, opened);
         self.sent_bytes += record.bytes_sent;
         self.received_bytes += record.bytes_received;
         if !record.flags.is_empty() {
@@ -206,6 +211,7 @@ impl EdgeTally {
         self.closed += other.closed;
         self.sent_bytes += other.sent_bytes;
         self.received_bytes += other.received_bytes;
+        self.plain.add(&other.plain);
     }
 }
 

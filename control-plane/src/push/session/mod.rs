@@ -17,6 +17,7 @@ mod state;
 mod subscription;
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,12 +78,17 @@ impl Session {
     /// The proxy now sees another snapshot, of the same class or of another.
     pub fn see(&mut self, snapshot: Arc<Snapshot>) {
         let reached = self.snapshot.revision;
-        let mut concerned = false;
+        // A lane may be ahead of the other, and so of the snapshot's revision.
+        let mut concerned = None;
         for state in &mut self.types {
-            concerned |= state.see(&snapshot);
+            let endpoints = state.kind == ResourceType::Endpoint;
+            let lane = if endpoints { snapshot.endpoints } else { snapshot.configuration };
+            if state.see(&snapshot) {
+                concerned = concerned.max(Some(lane.max(snapshot.revision)));
+            }
         }
-        if concerned {
-            self.remember(reached.min(snapshot.revision.saturating_sub(1)), snapshot.revision);
+        if let Some(to) = concerned {
+            self.remember(reached.min(to.saturating_sub(1)), to);
         }
         self.snapshot = snapshot;
         self.settle();
@@ -90,7 +96,7 @@ impl Session {
 
     fn remember(&mut self, from: u64, to: u64) {
         match self.concerned.last_mut() {
-            Some(last) if last.1 >= from => last.1 = to,
+            Some(last) if last.1 >= from => last.1 = last.1.max(to),
             _ => self.concerned.push((from, to)),
         }
         if self.concerned.len() > INTERVALS {
@@ -172,10 +178,10 @@ impl Session {
         self.snapshot.revision
     }
 
-    /// Whether a revision changed anything that this client subscribes to.
+    /// Whether a revision from the first to the last changed anything that this client subscribes to.
     #[must_use]
-    pub fn is_concerned_by(&self, revision: u64) -> bool {
-        self.concerned.iter().any(|(from, to)| *from < revision && revision <= *to)
+    pub fn is_concerned_by(&self, revisions: &RangeInclusive<u64>) -> bool {
+        self.concerned.iter().any(|(from, to)| *from < *revisions.end() && *revisions.start() <= *to)
     }
 
     /// Up to which revision the client has answered everything, be it with a refusal.
