@@ -28,6 +28,10 @@ pub struct Args {
     /// A port it serves; the name's prefix declares the protocol, as in Kubernetes: http:9080, grpc-api:9090.
     #[arg(long, value_name = "[NAME:]PORT")]
     port: Vec<Port>,
+    /// Its service has no virtual address: clients choose a workload by its address or its name, WORKLOAD.SERVICE, and
+    /// reach that one. Workloads are called SERVICE-0, SERVICE-1 and so on.
+    #[arg(long)]
+    headless: bool,
     /// The workload's name; made of service and version when absent.
     #[arg(long)]
     name: Option<String>,
@@ -102,6 +106,7 @@ fn specification(args: Args) -> Result<Specification, CommandError> {
         service_account: args.service_account.unwrap_or_else(|| account.to_owned()),
         service,
         version: args.version.unwrap_or_default(),
+        headless: args.headless,
         labels: args.label.into_iter().collect(),
         ports: args.port,
         environment: args.env,

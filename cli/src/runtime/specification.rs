@@ -38,6 +38,9 @@ pub struct Specification {
     pub service: String,
     /// May be empty.
     pub version: String,
+    /// Its service has no virtual address.
+    #[serde(default)]
+    pub headless: bool,
     /// Whose identity it gets.
     pub service_account: String,
     /// Besides those made of service and version.
@@ -207,6 +210,9 @@ impl Specification {
         if !self.service.is_empty() && self.ports.is_empty() {
             mistakes.push(format!("--service {} needs at least one --port that it serves", self.service));
         }
+        if self.headless && self.service.is_empty() {
+            mistakes.push("--headless needs --service: it says how that is called".to_owned());
+        }
         for (index, port) in self.ports.iter().enumerate() {
             let earlier = &self.ports[..index];
             if earlier.iter().any(|it| it.port == port.port) {
@@ -250,6 +256,7 @@ impl Specification {
                 .collect(),
             explicit: isolation == Isolation::Explicit,
             no_sidecar: !self.sidecar,
+            headless: self.headless,
         }
     }
 }

@@ -9,6 +9,7 @@ use weft_model::cluster::{
 };
 use weft_model::provenance::Provenance;
 
+use super::authentication::is_disabled;
 use super::outbound::{cluster_name, has_endpoint_lane};
 use super::scope::OutboundScope;
 use crate::source::Object;
@@ -71,10 +72,14 @@ pub(super) fn of_port(
             namespace: service.namespace.clone(),
         });
         cluster.http = http_version(port.protocol, policy.pool);
-        cluster.transport = transport(service, port, subset.name, policy.tls);
+        cluster.transport = transport(world, service, port, subset.name, policy.tls);
         cluster.provenance = subset.provenance;
         cluster.provenance.extend(rule.map(|(object, _)| object.provenance("spec.trafficPolicy")));
         apply(&mut cluster, &policy);
+        if service.is_headless() {
+            // As it travels: what chooses for those who dialled none of the endpoints is not a matter of policy.
+            cluster.load_balancing = LoadBalancing::RoundRobin;
+        }
         cluster
     });
     clusters.collect()
@@ -133,6 +138,7 @@ fn discovery(service: &WorldService, port: &ServicePort, name: &Arc<str>) -> Dis
             )
         }
         EndpointSource::OriginalDestination => Discovery::OriginalDst,
+        _ if service.is_headless() => Discovery::Dialled(name.clone()),
         _ => {
             debug_assert!(has_endpoint_lane(service));
             Discovery::Endpoints(name.clone())
@@ -154,6 +160,7 @@ fn http_version(protocol: Option<Protocol>, pool: Option<&ConnectionPool>) -> Up
 
 /// Automatic mutual TLS inside the mesh, unless a destination rule says otherwise.
 fn transport(
+    world: &World,
     service: &WorldService,
     port: &ServicePort,
     subset: &str,
@@ -166,17 +173,37 @@ fn transport(
     match tls {
         Some(TlsMode::Disable) => UpstreamTransport::Plain,
         Some(TlsMode::IstioMutual) => UpstreamTransport::MutualTls(own()),
+        // Envoy does not know the endpoints of a cluster that goes to the original destination: that all speak mutual TLS
+        // must be said by the cluster itself.
+        None if service.is_headless() && all_speak_mutual_tls(world, service, port) => {
+            UpstreamTransport::MutualTls(own())
+        }
         None if service.internal => UpstreamTransport::ByEndpoint(own()),
         None => UpstreamTransport::Plain,
     }
 }
 
+/// Whether there are workloads behind a port, and every one of them has a sidecar and takes mutual TLS.
+fn all_speak_mutual_tls(world: &World, service: &WorldService, port: &ServicePort) -> bool {
+    let mut targets = world
+        .workloads_of(service)
+        .filter_map(|workload| Some((workload, workload.port(&port.name, &port.target)?)))
+        .peekable();
+    targets.peek().is_some()
+        && targets.all(|(workload, number)| {
+            workload.mutual_tls && !is_disabled(world, &workload.namespace, &workload.labels, number)
+        })
+}
+
 fn apply(cluster: &mut Cluster, policy: &Effective<'_>) {
+    let headless = matches!(cluster.discovery, Discovery::Dialled(_));
     if let Some(balancer) = policy.load_balancer {
         match balancer.algorithm {
             LoadBalancerAlgorithm::LeastRequest => cluster.load_balancing = LoadBalancing::LeastRequest,
             LoadBalancerAlgorithm::RoundRobin => cluster.load_balancing = LoadBalancing::RoundRobin,
             LoadBalancerAlgorithm::Random => cluster.load_balancing = LoadBalancing::Random,
+            // Where the client chooses among known endpoints, it is so anyway.
+            LoadBalancerAlgorithm::Passthrough if headless => {}
             LoadBalancerAlgorithm::Passthrough => cluster.discovery = Discovery::OriginalDst,
         }
     }
