@@ -59,6 +59,10 @@ pub struct Args {
     /// A port of the host's 127.0.0.1 that leads to one of the application.
     #[arg(long, value_name = "HOST_PORT:PORT")]
     publish: Vec<Publish>,
+    /// Who its sidecar asks for names that are not of the mesh; several are asked one after the other. Without it those
+    /// of this machine's /etc/resolv.conf, which a mesh's network does not reach.
+    #[arg(long, value_name = "IP[:PORT]", conflicts_with_all = ["explicit", "no_sidecar"])]
+    upstream_resolver: Vec<String>,
     /// Seconds between asking it to end and ending it.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=60))]
     grace: u64,
@@ -107,6 +111,7 @@ fn specification(args: Args) -> Result<Specification, CommandError> {
         service,
         version: args.version.unwrap_or_default(),
         headless: args.headless,
+        upstream_resolvers: args.upstream_resolver,
         labels: args.label.into_iter().collect(),
         ports: args.port,
         environment: args.env,

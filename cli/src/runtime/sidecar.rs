@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 use super::paths::{WorkloadPaths, log_file, private_directory, write_private};
 use super::record::Isolation;
 use super::specification::Start;
-use super::tool;
+use super::{files, tool};
 use crate::command::{CommandError, FAILED};
 
 #[cfg(test)]
@@ -43,6 +43,11 @@ pub fn arguments(start: &Start, paths: &WorkloadPaths, admin_socket: &Path) -> V
         }
     } else {
         add("--mode", "intercept".to_owned());
+        // Nobody but the mesh gives names there.
+        add("--dns-own-domain", files::DOMAIN.to_owned());
+        for resolver in &asked.upstream_resolvers {
+            add("--upstream-resolver", resolver.clone());
+        }
     }
     for port in &asked.ports {
         add("--app-port", port.port.to_string());

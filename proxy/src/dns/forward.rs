@@ -8,9 +8,13 @@ use tokio::net::{TcpSocket, UdpSocket};
 
 use super::{DnsSettings, Over, read_message, socket, write_message};
 
-/// The answer of the first upstream that gives one in time, under the query's own id. An upstream that failed or will
+/// The answer of the first upstream that gives one in time, under the query's own id, and which one that is. An upstream that failed or will
 /// not answer leaves the word to the next, as resolvers of C libraries do; if none knows better, that is the answer.
-pub(super) async fn forward(query: &[u8], over: Over, settings: &DnsSettings) -> Option<Vec<u8>> {
+pub(super) async fn forward(
+    query: &[u8],
+    over: Over,
+    settings: &DnsSettings,
+) -> Option<(Vec<u8>, SocketAddr)> {
     let mut failure = None;
     for upstream in &settings.upstreams {
         let asked = async {
@@ -20,8 +24,8 @@ pub(super) async fn forward(query: &[u8], over: Over, settings: &DnsSettings) ->
             }
         };
         match tokio::time::timeout(settings.timeout, asked).await {
-            Ok(Ok(answer)) if is_failure(&answer) => failure = Some(answer),
-            Ok(Ok(answer)) => return Some(answer),
+            Ok(Ok(answer)) if is_failure(&answer) => failure = Some((answer, *upstream)),
+            Ok(Ok(answer)) => return Some((answer, *upstream)),
             Ok(Err(error)) => tracing::debug!(%upstream, %error, "an upstream resolver failed"),
             Err(_) => tracing::debug!(%upstream, "an upstream resolver gave no answer in time"),
         }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod dial;
+mod dns;
 mod grpc;
 mod http;
 mod tcp;
@@ -50,6 +51,12 @@ pub struct Serve {
     /// TCP: closes as soon as something came, without an answer.
     #[arg(long)]
     pub hang_up: Vec<u16>,
+    /// A name server, over UDP and TCP.
+    #[arg(long)]
+    pub dns: Vec<u16>,
+    /// What the name server knows.
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    pub known: Vec<dns::KnownName>,
     /// Address to listen on; without it all, of both families.
     #[arg(long)]
     pub bind: Option<IpAddr>,
@@ -97,6 +104,9 @@ impl Serve {
             for port in ports {
                 tokio::spawn(tcp::serve(self.listen(*port).await?, kind, self.instance.clone()));
             }
+        }
+        for port in &self.dns {
+            tokio::spawn(dns::serve(self.listen(*port).await?, dns::Names::of(&self.known)));
         }
         drop(stopping);
         println!("{} serves", self.instance);
