@@ -98,6 +98,33 @@ async fn pain_21_each_workload_of_a_headless_service_is_reached_by_its_own_name_
 }
 
 #[tokio::test]
+async fn pain_21_a_workload_with_another_identity_is_not_taken_for_a_member() {
+    let mesh = Mesh::up().await;
+    let shop = mesh.client("shop").await;
+    let other = mesh.run("other").http().start().await;
+    other.reached_by(&shop, "http://other:9080/").await;
+    // As after an address has gone from one workload to another, and not everybody has heard of it.
+    let address = other.address(false).await;
+    mesh.apply(&format!(
+        "
+apiVersion: v1
+kind: Service
+metadata: {{name: db}}
+spec: {{clusterIP: None, selector: {{app: db}}, ports: [{{name: http, port: 9080}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: db-0}}
+spec: {{address: {address}, serviceAccount: db, labels: {{app: db, security.istio.io/tlsMode: istio}}}}
+"
+    ))
+    .await;
+    resolves_to(&mesh, "db-0.db", &[&address]).await;
+    let answer = shop.get("http://db-0.db:9080/").await.expect(503);
+    assert!(answer.text().contains("spiffe://cluster.local/ns/default/sa/other"), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn pain_21_policies_hold_for_headless_services() {
     let mesh = Mesh::up().await;
     let shop = mesh.client("shop").await;

@@ -1,5 +1,6 @@
 //! Clusters of a service port: one for the service, one for each subset.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use weft_model::cluster::{
     CircuitBreakers, Cluster, Discovery, LoadBalancing, OutlierDetection, ServiceInfo, UpstreamHttp,
     UpstreamTls, UpstreamTransport,
 };
+use weft_model::identity::WorkloadIdentity;
 use weft_model::provenance::Provenance;
 
 use super::authentication::is_disabled;
@@ -18,7 +20,7 @@ use crate::source::kinds::destination_rule::{
     TrafficPolicy,
 };
 use crate::source::words::{Labels, Protocol};
-use crate::world::{EndpointSource, ServicePort, World, WorldService};
+use crate::world::{EndpointSource, ServicePort, World, WorldService, WorldWorkload};
 
 /// A named part of a service's workloads.
 pub(super) struct Subset<'a> {
@@ -167,7 +169,7 @@ fn transport(
     tls: Option<TlsMode>,
 ) -> UpstreamTransport {
     let own = || UpstreamTls {
-        identities: service.subject_alt_names.clone().into(),
+        identities: identities(world, service).into(),
         sni: format!("outbound_.{}_.{subset}_.{}", port.number, service.host).into(),
     };
     match tls {
@@ -181,6 +183,23 @@ fn transport(
         None if service.internal => UpstreamTransport::ByEndpoint(own()),
         None => UpstreamTransport::Plain,
     }
+}
+
+/// Who may answer; empty: anybody of the trust domain. A headless service has the identities of its workloads, as far as
+/// all are known: an address that a client remembers may be another workload's by now.
+fn identities(world: &World, service: &WorldService) -> Vec<Arc<str>> {
+    if !service.subject_alt_names.is_empty() || !service.is_headless() {
+        return service.subject_alt_names.clone();
+    }
+    let identity = |workload: &Arc<WorldWorkload>| {
+        let account = workload.service_account.as_deref()?;
+        let identity =
+            WorkloadIdentity::new(world.mesh.trust_domain.clone(), &workload.namespace, account).ok()?;
+        Some(Arc::<str>::from(identity.to_string()))
+    };
+    let with_sidecar = world.workloads_of(service).filter(|workload| workload.mutual_tls);
+    let known: Option<BTreeSet<Arc<str>>> = with_sidecar.map(identity).collect();
+    known.into_iter().flatten().collect()
 }
 
 /// Whether there are workloads behind a port, and every one of them has a sidecar and takes mutual TLS.

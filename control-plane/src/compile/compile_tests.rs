@@ -374,12 +374,12 @@ spec: {clusterIP: None, selector: {app: db}, ports: [{name: tcp-db, port: 15432}
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: db-0}
-spec: {address: 10.0.1.1, labels: {app: db, security.istio.io/tlsMode: istio}}
+spec: {address: 10.0.1.1, serviceAccount: db, labels: {app: db, security.istio.io/tlsMode: istio}}
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: db-1}
-spec: {address: 10.0.1.2, labels: {app: db, security.istio.io/tlsMode: istio}}
+spec: {address: 10.0.1.2, serviceAccount: other, labels: {app: db, security.istio.io/tlsMode: istio}}
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -406,7 +406,16 @@ fn headless_services_of_one_port_are_told_apart_by_the_addresses_of_their_worklo
     let cluster = |name: &str| compiled.clusters.iter().find(|it| &*it.name == name).unwrap();
     let db = cluster("outbound|15432||db-again.default.svc.cluster.local");
     assert_eq!(db.discovery, Discovery::Dialled(db.name.clone()));
-    assert!(matches!(db.transport, UpstreamTransport::MutualTls(_)), "every workload has a sidecar");
+    let UpstreamTransport::MutualTls(tls) = &db.transport else { panic!("every workload has a sidecar") };
+    let account = |name: &str| Arc::<str>::from(format!("spiffe://cluster.local/ns/default/sa/{name}"));
+    assert_eq!(*tls.identities, [account("db"), account("other")]);
+    let partly = configuration(
+        &Mesh::new(&HEADLESS.replace("serviceAccount: other, ", "")).0,
+        &Mesh::scope("default", &[]),
+    );
+    let partly = partly.clusters.iter().find(|it| it.name == db.name).unwrap();
+    let UpstreamTransport::MutualTls(tls) = &partly.transport else { panic!("{partly:?}") };
+    assert!(tls.identities.is_empty(), "one may have any identity");
     let cache = cluster("outbound|5432||cache.default.svc.cluster.local");
     assert!(matches!(cache.transport, UpstreamTransport::ByEndpoint(_)), "not every one has");
     let names: Vec<(&str, usize)> =
