@@ -149,6 +149,7 @@ fn listener(
         addresses: vec![address],
         bind: true,
         use_original_dst: false,
+        headless: false,
         direction,
         inspection: Inspection::default(),
         filter_chains: vec![chain],

@@ -73,12 +73,26 @@ impl Cluster {
 pub enum Discovery {
     /// EDS, by this name.
     Endpoints(Arc<str>),
+    /// EDS, by this name; of the endpoints the one whose address the client dialled: a headless service. Clients that
+    /// dialled something else are balanced over those that take requests.
+    Dialled(Arc<str>),
     /// The configuration itself.
     Static(EndpointSet),
     /// Names that are resolved again and again; every address is an endpoint.
     Dns(Vec<(Arc<str>, u16)>),
     /// The connection's original destination.
     OriginalDst,
+}
+
+impl Discovery {
+    /// The name that endpoints are asked for by; none when they are found in another way.
+    #[must_use]
+    pub fn endpoint_set(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Endpoints(name) | Self::Dialled(name) => Some(name),
+            Self::Static(_) | Self::Dns(_) | Self::OriginalDst => None,
+        }
+    }
 }
 
 /// How an endpoint is chosen.

@@ -31,6 +31,9 @@ pub struct Listener {
     pub bind: bool,
     /// Connections go to the listener whose address is their original destination; the rest stay here.
     pub use_original_dst: bool,
+    /// Its addresses are those of endpoints, not virtual ones: a headless service. What it serves goes to the endpoint
+    /// that the client chose, or nowhere.
+    pub headless: bool,
     /// Which way its traffic goes.
     pub direction: Direction,
     /// What is looked at before a filter chain is chosen.

@@ -15,6 +15,7 @@ fn listener(filter_chains: Vec<FilterChain>) -> Listener {
         addresses: vec!["0.0.0.0:15006".parse().unwrap()],
         bind: true,
         use_original_dst: true,
+        headless: false,
         direction: Direction::Inbound,
         inspection: Inspection::default(),
         filter_chains,

@@ -1,11 +1,11 @@
 //! One consistent state of a proxy's configuration. A request loads it once, at its start, and never mixes versions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::cluster::{Cluster, Discovery};
-use crate::endpoint::EndpointSet;
+use crate::endpoint::{EndpointSet, Health};
 use crate::listener::{Listener, NetworkFilter, RouteSource};
 use crate::route::{RouteAction, RouteTable};
 
@@ -29,11 +29,17 @@ pub struct Snapshot {
     /// Host name in lower case, without the trailing dot, to its addresses.
     pub names: Arc<HashMap<Arc<str>, Vec<IpAddr>>>,
     by_destination: HashMap<SocketAddr, Arc<Listener>>,
+    unready: HashSet<IpAddr>,
 }
 
 impl Snapshot {
-    /// Builds what look-ups need. To be called after the listeners were changed.
+    /// Builds what look-ups need. To be called after anything was changed.
     pub fn index(&mut self) {
+        let headless =
+            self.clusters.values().filter(|cluster| matches!(cluster.discovery, Discovery::Dialled(_)));
+        let endpoints = headless.filter_map(|cluster| self.endpoints.get(cluster.discovery.endpoint_set()?));
+        let unready = endpoints.flat_map(|set| set.endpoints()).filter(|it| it.health != Health::Healthy);
+        self.unready = unready.map(|endpoint| endpoint.address.ip()).collect();
         self.by_destination = self
             .listeners
             .values()
@@ -48,11 +54,18 @@ impl Snapshot {
         self.by_destination.get(&destination)
     }
 
+    /// Whether a workload of a headless service is at the address and takes no requests now: its names are not to
+    /// lead there, although it is still known by them.
+    #[must_use]
+    pub fn is_unready(&self, address: IpAddr) -> bool {
+        self.unready.contains(&address)
+    }
+
     /// The endpoints of a cluster; none when they are not known (yet), or are not found this way.
     #[must_use]
     pub fn endpoints_of(&self, cluster: &Cluster) -> Option<Arc<EndpointSet>> {
         match &cluster.discovery {
-            Discovery::Endpoints(name) => self.endpoints.get(name).cloned(),
+            Discovery::Endpoints(name) | Discovery::Dialled(name) => self.endpoints.get(name).cloned(),
             Discovery::Static(endpoints) => Some(Arc::new(endpoints.clone())),
             Discovery::Dns(_) | Discovery::OriginalDst => None,
         }

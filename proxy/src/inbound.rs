@@ -10,6 +10,7 @@ use crate::filters::client_certificate;
 use crate::http::context::{RequestContext, UnderWay};
 use crate::http::downstream::Downstream;
 use crate::http::phases;
+use crate::upstream::OriginalDestination;
 use crate::upstream::peer::{self, X_WEFT_PEER, X_WEFT_UNPROCESSED};
 
 /// One request and its response.
@@ -36,7 +37,7 @@ async fn story(
     let routes = phases::routes(downstream)?;
     let route = phases::choose_route(&routes, request, downstream.scheme)?;
     context.route = Some(route.clone());
-    let destination = Some(downstream.record().local);
+    let destination = Some(OriginalDestination::of(downstream.record().local));
     let mut response = phases::act(context, &route, request, destination).await?;
     // Only a sidecar may say so; the workload's word would make others send again what it has processed.
     response.headers_mut().remove(X_WEFT_UNPROCESSED);

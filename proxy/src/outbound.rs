@@ -13,6 +13,7 @@ use crate::error::ProxyError;
 use crate::http::context::{ChosenRoute, RequestContext, UnderWay, facts};
 use crate::http::downstream::Downstream;
 use crate::http::{phases, tunnel};
+use crate::upstream::OriginalDestination;
 
 /// One request and its response.
 pub async fn request(downstream: Rc<Downstream>, mut request: Request<Body>) -> Response<Body> {
@@ -45,28 +46,32 @@ async fn story(
         (Err(error), Destination::Routed(_)) => return Err(error),
     };
     context.route = Some(route.clone());
-    phases::act(context, &route, request, destination.address()).await
+    phases::act(context, &route, request, Some(destination.original())).await
 }
 
 /// Where a request goes if no route says otherwise.
 #[derive(Clone, Copy)]
 enum Destination {
     /// Only where a route says; the connection's original destination is for clusters that ask for it.
-    Routed(SocketAddr),
+    Routed(OriginalDestination),
     /// To a forward proxy: to an address that the request names.
     Address(SocketAddr),
 }
 
 impl Destination {
-    fn address(self) -> Option<SocketAddr> {
+    fn original(self) -> OriginalDestination {
         match self {
-            Self::Routed(address) | Self::Address(address) => Some(address),
+            Self::Routed(original) => original,
+            Self::Address(address) => OriginalDestination::of(address),
         }
     }
 }
 
 fn destination(downstream: &Downstream, forward_proxy: bool, request: &mut Request<Body>) -> Destination {
-    let connection = downstream.record().local;
+    let connection = OriginalDestination {
+        address: downstream.record().local,
+        is_endpoint: !forward_proxy && downstream.is_headless(),
+    };
     if !forward_proxy {
         return Destination::Routed(connection);
     }

@@ -75,8 +75,8 @@ pub struct RunArgs {
     /// The workload's resolver.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15053")]
     pub dns_address: String,
-    /// Who is asked for names that are not of the mesh.
-    #[arg(long, value_name = "IP")]
+    /// Who is asked for names that are not of the mesh; those of /etc/resolv.conf when absent.
+    #[arg(long, value_name = "IP[:PORT]")]
     pub upstream_resolver: Vec<String>,
     /// Where connections to the world outside the mesh's network are asked for: the socket of `weft-proxy egress`.
     #[arg(long, value_name = "PATH")]
@@ -84,6 +84,9 @@ pub struct RunArgs {
     /// With `--egress-socket`: the mesh's own networks, which are reached directly.
     #[arg(long, value_name = "IP/BITS", requires = "egress_socket")]
     pub inside: Vec<String>,
+    /// A domain of which the mesh knows all names: nobody else is asked for names below it.
+    #[arg(long, value_name = "DOMAIN")]
+    pub dns_own_domain: Option<String>,
     /// Explicit mode: forward proxy for the workload.
     #[arg(long, value_name = "IP:PORT")]
     pub explicit_outbound: Option<String>,
@@ -143,6 +146,8 @@ pub struct Settings {
     pub upstream_resolvers: Vec<SocketAddr>,
     /// The way out of the mesh's network; none: the network leads there by itself.
     pub egress: Option<Egress>,
+    /// A domain, in lower case and without dots around it, of which the mesh knows all names.
+    pub dns_own_domain: Option<String>,
     /// Where access logs go; none: nowhere.
     pub access_log: Option<PathBuf>,
     /// Where spans go; none: nowhere.
@@ -252,10 +257,14 @@ impl RunArgs {
         let mark = self.mark(&mut check, mode.as_ref());
         let admin_address = check.parsed("--admin-address", &self.admin_address);
         let dns: Option<SocketAddr> = check.parsed("--dns-address", &self.dns_address);
-        let resolvers: Vec<IpAddr> =
-            self.upstream_resolver.iter().filter_map(|ip| check.parsed("--upstream-resolver", ip)).collect();
         let inside: Vec<Network> =
             self.inside.iter().filter_map(|range| check.parsed("--inside", range)).collect();
+        let resolvers = self.upstream_resolver.iter().filter_map(|text| match text.parse::<SocketAddr>() {
+            Ok(address) => Some(address),
+            Err(_) => check.parsed("--upstream-resolver", text).map(|ip: IpAddr| SocketAddr::new(ip, 53)),
+        });
+        let upstream_resolvers: Vec<SocketAddr> = resolvers.collect();
+        let own_domain = self.dns_own_domain.map(|domain| domain.trim_matches('.').to_ascii_lowercase());
         let app_ports = self.app_port.iter().filter_map(|port| check.parsed("--app-port", port)).collect();
         let concurrency = match &self.concurrency {
             Some(text) => match check.parsed::<std::num::NonZeroUsize>("--concurrency", text) {
@@ -296,8 +305,9 @@ impl RunArgs {
                 admin_address,
                 admin_socket: self.admin_socket,
                 mark,
-                upstream_resolvers: resolvers.into_iter().map(|ip| SocketAddr::new(ip, 53)).collect(),
                 egress: self.egress_socket.map(|socket| Egress::new(socket, &inside)),
+                upstream_resolvers,
+                dns_own_domain: own_domain.filter(|domain| !domain.is_empty()),
                 access_log: self.access_log,
                 otlp_endpoint: self.otlp_endpoint.filter(|endpoint| !endpoint.is_empty()),
                 trace_share,

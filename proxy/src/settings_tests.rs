@@ -16,14 +16,16 @@ const ENOUGH: &str = "--node sidecar~10.0.0.7~reviews-1.shop~shop.svc.cluster.lo
 #[test]
 fn what_weft_run_says_is_understood() {
     let more = "--metadata service=reviews --metadata version=v2 --metadata service_account=reviews --metadata team=books \
-        --app-port 9080 --upstream-resolver 10.0.0.2 --access-log - --concurrency 2 --drain-time 7s";
+        --app-port 9080 --upstream-resolver 10.0.0.2 --upstream-resolver [fd00::2]:5353 --dns-own-domain Cluster.local. --access-log - --concurrency 2 --drain-time 7s";
     let settings = check(&format!("{ENOUGH} {more}")).unwrap();
     let Source::ControlPlane { identity, .. } = &settings.source else { panic!() };
     assert_eq!(identity.to_string(), "spiffe://cluster.local/ns/shop/sa/reviews");
     assert_eq!(settings.mode, Mode::Intercept);
     assert_eq!(settings.mark, Some(0x539));
     assert_eq!(settings.dns_address, Some("127.0.0.1:15053".parse().unwrap()));
-    assert_eq!(settings.upstream_resolvers, ["10.0.0.2:53".parse().unwrap()]);
+    let resolvers = ["10.0.0.2:53", "[fd00::2]:5353"].map(|text| text.parse().unwrap());
+    assert_eq!(settings.upstream_resolvers, resolvers);
+    assert_eq!(settings.dns_own_domain.as_deref(), Some("cluster.local"));
     assert_eq!((settings.concurrency, settings.drain_time), (2, Duration::from_secs(7)));
     assert_eq!((&*settings.workload.service, &*settings.workload.version), ("reviews", "v2"));
     let labels: Vec<_> = settings.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();

@@ -1,6 +1,5 @@
 //! The story of a connection that is passed on byte by byte.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,6 +9,7 @@ use weft_model::route::WeightedCluster;
 use crate::error::{ErrorSource, ResponseFlag, ResponseFlags};
 use crate::io::Io;
 use crate::telemetry::record::{ConnectionRecord, TcpRecord, UpstreamRecord};
+use crate::upstream::OriginalDestination;
 use crate::upstream::copy::{CopyError, copy_bidirectional};
 use crate::worker::Worker;
 
@@ -19,7 +19,7 @@ pub struct Destination<'a> {
     /// One of them is drawn by weight.
     pub clusters: &'a [WeightedCluster],
     /// For clusters whose endpoint is where the client wanted to go.
-    pub address: Option<SocketAddr>,
+    pub original: Option<OriginalDestination>,
     /// What the user wrote that led there.
     pub provenance: &'a [Provenance],
     /// A connection without a byte for so long is closed; none: never.
@@ -34,7 +34,7 @@ pub async fn proxy(worker: &Rc<Worker>, destination: &Destination<'_>, record: C
         return opened.fail(ResponseFlag::NoClusterFound, io);
     };
     let connecting =
-        worker.upstreams.connect_tcp(&cluster.cluster, destination.address, destination.provenance);
+        worker.upstreams.connect_tcp(&cluster.cluster, destination.original, destination.provenance);
     let upstream = match Box::pin(connecting).await {
         Ok(upstream) => upstream,
         Err(failure) => {

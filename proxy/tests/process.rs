@@ -52,6 +52,7 @@ fn write_resources(file: &Path, address: SocketAddr) {
         addresses: vec![address],
         bind: true,
         use_original_dst: false,
+        headless: false,
         direction: Direction::Outbound,
         inspection: Inspection::default(),
         filter_chains: Vec::new(),

@@ -43,6 +43,16 @@ impl App {
         Self::default().serving("--collector")
     }
 
+    /// A name server that knows these names, each as `NAME=ADDRESS`.
+    #[must_use]
+    pub fn dns(known: &[&str]) -> Self {
+        let mut app = Self::default();
+        for one in known {
+            app.arguments.extend(["--known", one].map(str::to_owned));
+        }
+        app.serving("--dns")
+    }
+
     fn serving(mut self, kind: &str) -> Self {
         self.arguments.push(kind.to_owned());
         self

@@ -72,6 +72,7 @@ fn listener(name: &str, routes: &str) -> Resource {
         addresses: vec!["10.96.0.1:80".parse().unwrap()],
         bind: false,
         use_original_dst: false,
+        headless: false,
         direction: Direction::Outbound,
         inspection: Inspection::default(),
         filter_chains: vec![chain],

@@ -19,7 +19,10 @@ fn way_out(mesh: &Mesh) -> i32 {
 }
 
 fn machine() -> Machine {
-    Machine::start(&["--instance", "outside", "--http", "8080", "--echo", "9000"], MACHINE)
+    let known = format!("books.example={MACHINE}");
+    let serves =
+        ["--instance", "outside", "--http", "8080", "--echo", "9000", "--dns", "53", "--known", &known];
+    Machine::start(&serves, MACHINE)
 }
 
 async fn reaches_the_world(mesh: &Mesh) {
@@ -27,6 +30,11 @@ async fn reaches_the_world(mesh: &Mesh) {
     let answer = shop.get(&format!("http://{MACHINE}:8080/plain")).await.expect(200);
     assert_eq!(answer.field("instance"), "outside");
     assert_eq!(answer.field("path"), "/plain");
+    // The machine's resolver knows names that the mesh does not.
+    let answer = shop.get("http://books.example:8080/by-name").await.expect(200);
+    assert_eq!(answer.field("headers.host"), "books.example:8080");
+    let explained = mesh.json(&["proxy", "dns", "shop", "books.example"]).await;
+    assert_eq!(explained["addresses"][0], MACHINE, "{explained}");
     let echoed = shop.exchange(&format!("{MACHINE}:9000"), b"raw bytes").await.unwrap();
     assert_eq!(echoed, b"raw bytes");
     // What leaves the mesh is seen like all else.

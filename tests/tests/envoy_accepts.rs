@@ -173,6 +173,12 @@ fn envoy_accepts_clusters_of_every_kind() {
             ..cluster(ClusterName::PASSTHROUGH)
         },
         Cluster {
+            discovery: Discovery::Dialled("headless".into()),
+            load_balancing: LoadBalancing::RoundRobin,
+            transport: UpstreamTransport::MutualTls(tls()),
+            ..cluster("headless")
+        },
+        Cluster {
             transport: UpstreamTransport::MutualTls(tls()),
             http: UpstreamHttp::Http2,
             outlier_detection: None,
@@ -339,6 +345,7 @@ fn envoy_accepts_listeners_and_routes_of_every_kind() {
         addresses: vec!["127.0.0.1:15006".parse().expect("address"), "[::1]:15006".parse().expect("address")],
         bind: true,
         use_original_dst: true,
+        headless: false,
         direction: Direction::Inbound,
         inspection: Inspection { tls: true, http: true, timeout: Duration::from_millis(500) },
         filter_chains: vec![
@@ -359,12 +366,19 @@ fn envoy_accepts_listeners_and_routes_of_every_kind() {
         addresses: vec!["10.96.0.1:9080".parse().expect("address")],
         bind: false,
         use_original_dst: false,
+        headless: false,
         direction: Direction::Outbound,
         inspection: Inspection { tls: false, http: true, timeout: Duration::ZERO },
         filter_chains: vec![chain("all", FilterChainMatch::default(), None, tcp(&[("a", 0)]))],
         default_filter_chain: None,
         provenance: Vec::new(),
     };
+    let headless = Listener {
+        name: "db.default.svc.cluster.local_5432".into(),
+        addresses: ["10.0.0.1:5432", "10.0.0.2:5432"].map(|it| it.parse().expect("address")).to_vec(),
+        headless: true,
+        ..outbound.clone()
+    };
     let clusters = ["a", "b", "c", ClusterName::BLACK_HOLE].map(cluster);
-    assert_accepted(&[inbound, outbound], &clusters);
+    assert_accepted(&[inbound, outbound, headless], &clusters);
 }

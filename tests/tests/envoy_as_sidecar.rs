@@ -34,6 +34,21 @@ kind: WorkloadEntry
 metadata: {name: reviews-v2}
 spec: {address: 127.0.0.1, ports: {http: 7002}, labels: {app: reviews, version: v2}}
 ---
+apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec: {clusterIP: None, selector: {app: db}, ports: [{name: http, port: 9080}, {name: tcp, port: 5432}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: db-0}
+spec: {address: 10.0.9.1, labels: {app: db, security.istio.io/tlsMode: istio}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: db-1}
+spec: {address: 10.0.9.2, labels: {app: db, security.istio.io/tlsMode: istio}}
+---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: elsewhere}

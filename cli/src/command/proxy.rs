@@ -1,5 +1,7 @@
 //! `weft proxy`: how far sidecars are with their configuration, and what they were sent.
 
+mod dns;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,6 +27,9 @@ enum ProxyCommand {
     /// What a sidecar was sent, resource by resource.
     #[command(after_help = "Examples:\n  weft proxy config reviews-v1\n  weft proxy config reviews-v1 routes\n  weft proxy config shop clusters --name 'outbound|9080||reviews.default.svc.cluster.local' -o yaml")]
     Config(ConfigArgs),
+    /// How a workload's sidecar answers a name, and from what.
+    #[command(after_help = "Examples:\n  weft proxy dns shop reviews\n  weft proxy dns shop db-0.db\n  weft proxy dns shop www.example.com. -o json\n\nThe steps are those of an application's resolver; what is not of the mesh is really asked of the upstream resolvers.\n\nExit codes: 0 the name has an address; 4 it has none.")]
+    Dns(dns::Args),
 }
 
 /// Arguments of `weft proxy status`.
@@ -60,6 +65,7 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
     match args.command {
         ProxyCommand::Status(args) => status(args, globals),
         ProxyCommand::Config(args) => config(args, globals),
+        ProxyCommand::Dns(args) => dns::run(args, globals),
     }
 }
 

@@ -28,6 +28,10 @@ pub struct Args {
     /// A port it serves; the name's prefix declares the protocol, as in Kubernetes: http:9080, grpc-api:9090.
     #[arg(long, value_name = "[NAME:]PORT")]
     port: Vec<Port>,
+    /// Its service has no virtual address: clients choose a workload by its address or its name, WORKLOAD.SERVICE, and
+    /// reach that one. Workloads are called SERVICE-0, SERVICE-1 and so on.
+    #[arg(long)]
+    headless: bool,
     /// The workload's name; made of service and version when absent.
     #[arg(long)]
     name: Option<String>,
@@ -55,6 +59,10 @@ pub struct Args {
     /// A port of the host's 127.0.0.1 that leads to one of the application.
     #[arg(long, value_name = "HOST_PORT:PORT")]
     publish: Vec<Publish>,
+    /// Who its sidecar asks for names that are not of the mesh; several are asked one after the other. Without it those
+    /// of this machine's /etc/resolv.conf, which a mesh's network does not reach.
+    #[arg(long, value_name = "IP[:PORT]", conflicts_with_all = ["explicit", "no_sidecar"])]
+    upstream_resolver: Vec<String>,
     /// Seconds between asking it to end and ending it.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=60))]
     grace: u64,
@@ -102,6 +110,8 @@ fn specification(args: Args) -> Result<Specification, CommandError> {
         service_account: args.service_account.unwrap_or_else(|| account.to_owned()),
         service,
         version: args.version.unwrap_or_default(),
+        headless: args.headless,
+        upstream_resolvers: args.upstream_resolver,
         labels: args.label.into_iter().collect(),
         ports: args.port,
         environment: args.env,

@@ -14,11 +14,14 @@ use crate::command::{CommandError, FAILED};
 #[path = "files_tests.rs"]
 mod tests;
 
+/// What all names of the mesh's services end with.
+pub const DOMAIN: &str = "cluster.local";
+
 /// Where names are searched, as in a Kubernetes pod
 /// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>).
 #[must_use]
 pub fn search(namespace: &str) -> String {
-    format!("{namespace}.svc.cluster.local svc.cluster.local cluster.local")
+    format!("{namespace}.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}")
 }
 
 /// `/etc/resolv.conf`: the sidecar answers. Its port 53 is redirected to the sidecar's resolver.

@@ -19,6 +19,7 @@ pub mod network;
 pub mod isolation;
 pub mod hold;
 pub mod client;
+pub mod admin;
 pub mod control_plane;
 pub mod egress;
 pub mod specification;

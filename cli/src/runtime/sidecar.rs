@@ -12,7 +12,7 @@ use super::log::Log;
 use super::paths::{MeshPaths, WorkloadPaths, private_directory, write_private};
 use super::record::Isolation;
 use super::specification::Start;
-use super::{egress, tool};
+use super::{egress, files, tool};
 use crate::command::{CommandError, FAILED};
 
 #[cfg(test)]
@@ -44,6 +44,11 @@ pub fn arguments(start: &Start, paths: &WorkloadPaths, admin_socket: &Path) -> V
         }
     } else {
         add("--mode", "intercept".to_owned());
+        // Nobody but the mesh gives names there.
+        add("--dns-own-domain", files::DOMAIN.to_owned());
+        for resolver in &asked.upstream_resolvers {
+            add("--upstream-resolver", resolver.clone());
+        }
     }
     if start.egress {
         let mesh = MeshPaths { directory: start.directory.clone() };

@@ -38,6 +38,12 @@ pub struct Specification {
     pub service: String,
     /// May be empty.
     pub version: String,
+    /// Its service has no virtual address.
+    #[serde(default)]
+    pub headless: bool,
+    /// Who its sidecar asks for names that are not of the mesh: IP or IP:PORT.
+    #[serde(default)]
+    pub upstream_resolvers: Vec<String>,
     /// Whose identity it gets.
     pub service_account: String,
     /// Besides those made of service and version.
@@ -209,6 +215,15 @@ impl Specification {
         if !self.service.is_empty() && self.ports.is_empty() {
             mistakes.push(format!("--service {} needs at least one --port that it serves", self.service));
         }
+        for text in &self.upstream_resolvers {
+            if text.parse::<std::net::IpAddr>().is_err() && text.parse::<std::net::SocketAddr>().is_err() {
+                mistakes
+                    .push(format!("--upstream-resolver {text}: it is no IP address, nor one with a port"));
+            }
+        }
+        if self.headless && self.service.is_empty() {
+            mistakes.push("--headless needs --service: it says how that is called".to_owned());
+        }
         for (index, port) in self.ports.iter().enumerate() {
             let earlier = &self.ports[..index];
             if earlier.iter().any(|it| it.port == port.port) {
@@ -252,6 +267,7 @@ impl Specification {
                 .collect(),
             explicit: isolation == Isolation::Explicit,
             no_sidecar: !self.sidecar,
+            headless: self.headless,
         }
     }
 }

@@ -132,3 +132,24 @@ spec: {{host: \"*.default.svc.cluster.local\", subsets: [{{name: v2}}]}}
     );
     assert_eq!(warnings(&text), Vec::<String>::new());
 }
+
+#[test]
+fn headless_services_that_share_workloads_and_a_port_are_named() {
+    let service = |name: &str, selector: &str, target: u16| {
+        format!(
+            "---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{clusterIP: None, selector: {selector}, ports: [{{name: tcp, port: 1, targetPort: {target}}}]}}
+"
+        )
+    };
+    let db = service("db", "{app: db}", 5432);
+    let found = warnings(&(db.clone() + &service("primary", "{app: db, role: primary}", 5432)));
+    assert!(found.len() == 1 && found[0].contains("Service/default/db has workloads"), "{found:#?}");
+    assert!(found[0].contains("spec.ports[0]"), "{found:#?}");
+    for other in [service("primary", "{app: db}", 5433), service("cache", "{app: cache}", 5432)] {
+        assert_eq!(warnings(&(db.clone() + &other)), Vec::<String>::new());
+    }
+}

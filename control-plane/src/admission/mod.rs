@@ -1,6 +1,7 @@
 //! What is right in itself but will not work as it reads: checks across objects. They warn and never refuse, since
 //! objects arrive in any order and what is missing may come a moment later.
 
+mod headless;
 mod names;
 pub mod plaintext;
 mod references;
@@ -27,6 +28,7 @@ pub fn review(objects: &[Arc<Object>]) -> Vec<Finding> {
         rules::check(object, &mut findings);
     }
     rules::check_conflicts(&sorted, &names, &mut findings);
+    headless::check_conflicts(&sorted, &mut findings);
     findings.sort_by(|one, other| key(one).cmp(&key(other)));
     findings
 }

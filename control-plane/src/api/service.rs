@@ -232,6 +232,7 @@ impl Mesh for Api {
         let registered = self.state.register(&request).await.map_err(|error| match &error {
             RegistrationError::Invalid(_) => Status::invalid_argument(error.to_string()),
             RegistrationError::Taken(..) => Status::already_exists(error.to_string()),
+            RegistrationError::NotHeadless(..) => Status::failed_precondition(error.to_string()),
             RegistrationError::NoAddress => Status::resource_exhausted(error.to_string()),
             RegistrationError::State(_) => Status::internal(error.to_string()),
         })?;

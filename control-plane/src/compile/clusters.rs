@@ -1,5 +1,6 @@
 //! Clusters of a service port: one for the service, one for each subset.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,10 @@ use weft_model::cluster::{
     CircuitBreakers, Cluster, Discovery, LoadBalancing, OutlierDetection, ServiceInfo, UpstreamHttp,
     UpstreamTls, UpstreamTransport,
 };
+use weft_model::identity::WorkloadIdentity;
 use weft_model::provenance::Provenance;
 
+use super::authentication::is_disabled;
 use super::outbound::{cluster_name, has_endpoint_lane};
 use super::scope::OutboundScope;
 use crate::source::Object;
@@ -17,7 +20,7 @@ use crate::source::kinds::destination_rule::{
     TrafficPolicy,
 };
 use crate::source::words::{Labels, Protocol};
-use crate::world::{EndpointSource, ServicePort, World, WorldService};
+use crate::world::{EndpointSource, ServicePort, World, WorldService, WorldWorkload};
 
 /// A named part of a service's workloads.
 pub(super) struct Subset<'a> {
@@ -71,10 +74,14 @@ pub(super) fn of_port(
             namespace: service.namespace.clone(),
         });
         cluster.http = http_version(port.protocol, policy.pool);
-        cluster.transport = transport(service, port, subset.name, policy.tls);
+        cluster.transport = transport(world, service, port, subset.name, policy.tls);
         cluster.provenance = subset.provenance;
         cluster.provenance.extend(rule.map(|(object, _)| object.provenance("spec.trafficPolicy")));
         apply(&mut cluster, &policy);
+        if service.is_headless() {
+            // As it travels: what chooses for those who dialled none of the endpoints is not a matter of policy.
+            cluster.load_balancing = LoadBalancing::RoundRobin;
+        }
         cluster
     });
     clusters.collect()
@@ -133,6 +140,7 @@ fn discovery(service: &WorldService, port: &ServicePort, name: &Arc<str>) -> Dis
             )
         }
         EndpointSource::OriginalDestination => Discovery::OriginalDst,
+        _ if service.is_headless() => Discovery::Dialled(name.clone()),
         _ => {
             debug_assert!(has_endpoint_lane(service));
             Discovery::Endpoints(name.clone())
@@ -154,29 +162,67 @@ fn http_version(protocol: Option<Protocol>, pool: Option<&ConnectionPool>) -> Up
 
 /// Automatic mutual TLS inside the mesh, unless a destination rule says otherwise.
 fn transport(
+    world: &World,
     service: &WorldService,
     port: &ServicePort,
     subset: &str,
     tls: Option<TlsMode>,
 ) -> UpstreamTransport {
     let own = || UpstreamTls {
-        identities: service.subject_alt_names.clone().into(),
+        identities: identities(world, service).into(),
         sni: format!("outbound_.{}_.{subset}_.{}", port.number, service.host).into(),
     };
     match tls {
         Some(TlsMode::Disable) => UpstreamTransport::Plain,
         Some(TlsMode::IstioMutual) => UpstreamTransport::MutualTls(own()),
+        // Envoy does not know the endpoints of a cluster that goes to the original destination: that all speak mutual TLS
+        // must be said by the cluster itself.
+        None if service.is_headless() && all_speak_mutual_tls(world, service, port) => {
+            UpstreamTransport::MutualTls(own())
+        }
         None if service.internal => UpstreamTransport::ByEndpoint(own()),
         None => UpstreamTransport::Plain,
     }
 }
 
+/// Who may answer; empty: anybody of the trust domain. A headless service has the identities of its workloads, as far as
+/// all are known: an address that a client remembers may be another workload's by now.
+fn identities(world: &World, service: &WorldService) -> Vec<Arc<str>> {
+    if !service.subject_alt_names.is_empty() || !service.is_headless() {
+        return service.subject_alt_names.clone();
+    }
+    let identity = |workload: &Arc<WorldWorkload>| {
+        let account = workload.service_account.as_deref()?;
+        let identity =
+            WorkloadIdentity::new(world.mesh.trust_domain.clone(), &workload.namespace, account).ok()?;
+        Some(Arc::<str>::from(identity.to_string()))
+    };
+    let with_sidecar = world.workloads_of(service).filter(|workload| workload.mutual_tls);
+    let known: Option<BTreeSet<Arc<str>>> = with_sidecar.map(identity).collect();
+    known.into_iter().flatten().collect()
+}
+
+/// Whether there are workloads behind a port, and every one of them has a sidecar and takes mutual TLS.
+fn all_speak_mutual_tls(world: &World, service: &WorldService, port: &ServicePort) -> bool {
+    let mut targets = world
+        .workloads_of(service)
+        .filter_map(|workload| Some((workload, workload.port(&port.name, &port.target)?)))
+        .peekable();
+    targets.peek().is_some()
+        && targets.all(|(workload, number)| {
+            workload.mutual_tls && !is_disabled(world, &workload.namespace, &workload.labels, number)
+        })
+}
+
 fn apply(cluster: &mut Cluster, policy: &Effective<'_>) {
+    let headless = matches!(cluster.discovery, Discovery::Dialled(_));
     if let Some(balancer) = policy.load_balancer {
         match balancer.algorithm {
             LoadBalancerAlgorithm::LeastRequest => cluster.load_balancing = LoadBalancing::LeastRequest,
             LoadBalancerAlgorithm::RoundRobin => cluster.load_balancing = LoadBalancing::RoundRobin,
             LoadBalancerAlgorithm::Random => cluster.load_balancing = LoadBalancing::Random,
+            // Where the client chooses among known endpoints, it is so anyway.
+            LoadBalancerAlgorithm::Passthrough if headless => {}
             LoadBalancerAlgorithm::Passthrough => cluster.discovery = Discovery::OriginalDst,
         }
     }

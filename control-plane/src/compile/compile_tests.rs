@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use weft_model::cluster::{Discovery, LoadBalancing, UpstreamTransport};
+use weft_model::endpoint::Health;
 use weft_model::listener::{ConnectionFacts, NetworkFilter, Transport};
 use weft_model::matcher::RequestFacts;
 use weft_model::policy::RetryConditions;
@@ -388,4 +389,100 @@ fn proxies_that_no_policy_tells_apart_are_of_one_class() {
     let a = Mesh::scope("default", &[("app", "a")]).outbound(&mesh.0);
     let b = Mesh::scope("default", &[("app", "b")]).outbound(&mesh.0);
     assert_eq!(a, b);
+}
+
+const HEADLESS: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec: {clusterIP: None, selector: {app: db}, ports: [{name: tcp-db, port: 5432, targetPort: 15432}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cache}
+spec: {clusterIP: None, selector: {app: cache}, ports: [{name: tcp-cache, port: 5432, targetPort: 15432}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db-again}
+spec: {clusterIP: None, selector: {app: db}, ports: [{name: tcp-db, port: 15432}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: db-0}
+spec: {address: 10.0.1.1, serviceAccount: db, labels: {app: db, security.istio.io/tlsMode: istio}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: db-1}
+spec: {address: 10.0.1.2, serviceAccount: other, labels: {app: db, security.istio.io/tlsMode: istio}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: cache-0}
+spec: {address: 10.0.2.1, labels: {app: cache}}
+---
+";
+
+#[test]
+fn headless_services_of_one_port_are_told_apart_by_the_addresses_of_their_workloads() {
+    let compiled = configuration(&Mesh::new(HEADLESS).0, &Mesh::scope("default", &[]));
+    let listeners = |host: &str| -> Vec<String> {
+        let own = compiled.listeners.iter().filter(|it| it.name.starts_with(host));
+        own.flat_map(|it| it.addresses.iter().map(ToString::to_string)).collect()
+    };
+    assert_eq!(
+        listeners("db.default"),
+        Vec::<String>::new(),
+        "the first of two that share workloads has them"
+    );
+    assert_eq!(listeners("db-again.default"), ["10.0.1.1:15432", "10.0.1.2:15432"]);
+    assert_eq!(listeners("cache.default"), ["10.0.2.1:15432"]);
+    assert!(compiled.listeners.iter().filter(|it| it.headless).count() == 2);
+    let cluster = |name: &str| compiled.clusters.iter().find(|it| &*it.name == name).unwrap();
+    let db = cluster("outbound|15432||db-again.default.svc.cluster.local");
+    assert_eq!(db.discovery, Discovery::Dialled(db.name.clone()));
+    let UpstreamTransport::MutualTls(tls) = &db.transport else { panic!("every workload has a sidecar") };
+    let account = |name: &str| Arc::<str>::from(format!("spiffe://cluster.local/ns/default/sa/{name}"));
+    assert_eq!(*tls.identities, [account("db"), account("other")]);
+    let partly = configuration(
+        &Mesh::new(&HEADLESS.replace("serviceAccount: other, ", "")).0,
+        &Mesh::scope("default", &[]),
+    );
+    let partly = partly.clusters.iter().find(|it| it.name == db.name).unwrap();
+    let UpstreamTransport::MutualTls(tls) = &partly.transport else { panic!("{partly:?}") };
+    assert!(tls.identities.is_empty(), "one may have any identity");
+    let cache = cluster("outbound|5432||cache.default.svc.cluster.local");
+    assert!(matches!(cache.transport, UpstreamTransport::ByEndpoint(_)), "not every one has");
+    let names: Vec<(&str, usize)> =
+        compiled.names.iter().filter(|it| it.0.contains("db.")).map(|it| (&**it.0, it.1.len())).collect();
+    assert_eq!(
+        names,
+        [
+            ("db-0.db.default.svc.cluster.local", 1),
+            ("db-1.db.default.svc.cluster.local", 1),
+            ("db.default.svc.cluster.local", 2)
+        ]
+    );
+}
+
+#[test]
+fn whether_a_workload_of_a_headless_service_is_ready_is_a_matter_of_endpoints_alone() {
+    let (mesh, scope) = (Mesh::new(HEADLESS).0, Mesh::scope("default", &[]));
+    let unready = BTreeMap::from([(("default".into(), "db-0".into()), Health::Unhealthy)]);
+    let later = mesh.with_states(2, &unready);
+    let (before, after) = (configuration(&mesh, &scope), configuration(&later, &scope));
+    assert_eq!(before.listeners, after.listeners);
+    assert_eq!(before.clusters, after.clusters);
+    assert_eq!(before.names, after.names);
+    let health = |world: &World| -> Vec<Health> {
+        let sets = endpoints(world, &scope.outbound(world));
+        let set = sets.iter().find(|it| it.cluster.starts_with("outbound|5432||db.default")).unwrap();
+        set.endpoints().map(|it| it.health).collect()
+    };
+    assert_eq!(health(&mesh), [Health::Healthy, Health::Healthy]);
+    assert_eq!(health(&later), [Health::Unhealthy, Health::Healthy], "it is still called by its own name");
+    let published =
+        Mesh::new(&HEADLESS.replace("clusterIP: None,", "clusterIP: None, publishNotReadyAddresses: true,"));
+    assert_eq!(health(&published.0.with_states(2, &unready)), [Health::Healthy, Health::Healthy]);
 }

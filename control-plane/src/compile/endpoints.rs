@@ -39,15 +39,17 @@ fn set<'a>(
 ) -> EndpointSet {
     let mut places: BTreeMap<Locality, Vec<Arc<Endpoint>>> = BTreeMap::new();
     for workload in workloads {
-        // A workload that is not ready is not told of at all: a client could do nothing with it.
-        if workload.health == Health::Unhealthy {
+        let health = if service.publish_not_ready { Health::Healthy } else { workload.health };
+        // A workload that is not ready is not told of at all: a client could do nothing with it. Unless it may choose
+        // the workload itself, and then has to know how to speak to it.
+        if health == Health::Unhealthy && !service.is_headless() {
             continue;
         }
         // A workload without the port that the service targets cannot answer.
         let Some(number) = workload.port(&port.name, &port.target) else { continue };
         places.entry(locality(&workload.locality)).or_default().push(Arc::new(Endpoint {
             address: SocketAddr::new(workload.address, number),
-            health: workload.health,
+            health,
             weight: workload.weight.max(1),
             mutual_tls: workload.mutual_tls
                 && service.internal

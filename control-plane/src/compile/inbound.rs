@@ -155,6 +155,7 @@ fn listener<'a>(
         addresses,
         bind: true,
         use_original_dst,
+        headless: false,
         direction: Direction::Inbound,
         inspection: Inspection { tls: true, http: true, timeout: DETECTION_TIMEOUT },
         filter_chains,

@@ -6,22 +6,35 @@ use std::sync::Arc;
 
 use crate::world::{VirtualAddresses, World, WorldService};
 
-/// Fully qualified host to its addresses: virtual ones, or those of the endpoints for a headless service.
+/// Fully qualified host to its addresses: virtual ones, or for a headless service those of its workloads, each of which
+/// has a name below the service's, too: `WORKLOAD.SERVICE.NAMESPACE.svc.DOMAIN`, as a pod of a `StatefulSet`. Whether a
+/// workload is ready changes nothing here, but what the sidecar answers.
 pub type NameTable = BTreeMap<Arc<str>, Vec<IpAddr>>;
 
 /// The names of all services that clients in `namespace` see.
 pub(super) fn compile(world: &World, namespace: &str) -> NameTable {
-    let entry = |service: &Arc<WorldService>| {
-        let addresses = match &service.addresses {
-            VirtualAddresses::Virtual(addresses) => addresses.clone(),
-            VirtualAddresses::Endpoints => {
-                world.workloads_of(service).map(|workload| workload.address).collect()
+    let mut table = NameTable::new();
+    for service in world.visible_services(namespace) {
+        match &service.addresses {
+            VirtualAddresses::Virtual(addresses) => {
+                table.insert(service.host.clone(), addresses.clone());
             }
-            VirtualAddresses::None => return None,
-        };
-        Some((service.host.clone(), addresses))
-    };
-    world.visible_services(namespace).filter_map(entry).collect()
+            VirtualAddresses::Endpoints => headless(world, service, &mut table),
+            VirtualAddresses::None => {}
+        }
+    }
+    table
+}
+
+fn headless(world: &World, service: &WorldService, table: &mut NameTable) {
+    let mut all: Vec<IpAddr> = Vec::new();
+    for workload in world.workloads_of(service) {
+        all.push(workload.address);
+        table.insert(format!("{}.{}", workload.name, service.host).into(), vec![workload.address]);
+    }
+    all.sort_unstable();
+    all.dedup();
+    table.insert(service.host.clone(), all);
 }
 
 /// All the names that clients in `namespace` may call a service by.

@@ -1,5 +1,6 @@
 //! The workload's calls: for each service port a listener by address, a route table and its clusters.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub(super) const SNIFFED_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 pub(super) fn compile(world: &World, scope: &OutboundScope) -> Compiled {
     let mut compiled = Compiled::default();
     let mut explicit_hosts = Vec::new();
+    let mut taken = BTreeSet::new();
     for service in world.visible_services(&scope.namespace) {
         for port in &service.ports {
             let has_http = is_http(port);
@@ -42,7 +44,8 @@ pub(super) fn compile(world: &World, scope: &OutboundScope) -> Compiled {
                 compiled.routes.push(RouteTable::new(&table_name(service, port), vec![host]));
             }
             if !scope.explicit {
-                compiled.listeners.extend(listener(world, scope, service, port));
+                let place = place(world, service, port, &mut taken);
+                compiled.listeners.extend(place.map(|place| listener(world, scope, service, port, place)));
             }
         }
     }
@@ -61,6 +64,7 @@ pub(super) fn entry_listeners(scope: &ProxyScope) -> Vec<Listener> {
         addresses: any_address(OUTBOUND_PORT),
         bind: true,
         use_original_dst: true,
+        headless: false,
         direction: Direction::Outbound,
         inspection: Inspection::default(),
         filter_chains: Vec::new(),
@@ -77,6 +81,7 @@ pub(super) fn entry_listeners(scope: &ProxyScope) -> Vec<Listener> {
                 name: EXPLICIT_TABLE.into(),
                 addresses: vec![address],
                 use_original_dst: false,
+                headless: false,
                 default_filter_chain: Some(chain),
                 ..base
             }]
@@ -124,15 +129,47 @@ fn table_name(service: &WorldService, port: &ServicePort) -> String {
     format!("{}:{}", service.host, port.number)
 }
 
-/// The listener of one service port, at the service's virtual addresses.
+/// Where the listener of a service port is, and its name.
+struct Place {
+    name: String,
+    addresses: Vec<SocketAddr>,
+}
+
+/// At the service's virtual addresses; for a headless service, at the addresses of its workloads and the ports that these
+/// listen on, ready or not, so that only workloads that come and go change it. Of two headless services that share a
+/// workload and a port the first has it (`taken`): an address alone does not tell which one a client means.
+fn place(
+    world: &World,
+    service: &WorldService,
+    port: &ServicePort,
+    taken: &mut BTreeSet<SocketAddr>,
+) -> Option<Place> {
+    match &service.addresses {
+        VirtualAddresses::Virtual(addresses) => Some(Place {
+            name: format!("{}_{}", addresses.first()?, port.number),
+            addresses: addresses.iter().map(|address| SocketAddr::new(*address, port.number)).collect(),
+        }),
+        VirtualAddresses::Endpoints => {
+            let called = world.workloads_of(service).filter_map(|workload| {
+                Some(SocketAddr::new(workload.address, workload.port(&port.name, &port.target)?))
+            });
+            let mut addresses: Vec<SocketAddr> = called.filter(|address| taken.insert(*address)).collect();
+            addresses.sort_unstable();
+            let name = format!("{}_{}", service.host, port.number);
+            (!addresses.is_empty()).then_some(Place { name, addresses })
+        }
+        VirtualAddresses::None => None,
+    }
+}
+
+/// The listener of one service port.
 fn listener(
     world: &World,
     scope: &OutboundScope,
     service: &WorldService,
     port: &ServicePort,
-) -> Option<Listener> {
-    let VirtualAddresses::Virtual(addresses) = &service.addresses else { return None };
-    let first = addresses.first()?;
+    place: Place,
+) -> Listener {
     let table = table_name(service, port);
     let http = chain(&table, FilterChainMatch::default(), NetworkFilter::Http(http(&table)));
     let tcp_clusters = virtual_service::tcp_clusters(world, scope, service, port);
@@ -151,17 +188,18 @@ fn listener(
     };
     let mut provenance = service.provenance.clone();
     provenance.field = port.field.clone();
-    Some(Listener {
-        name: format!("{first}_{}", port.number).into(),
-        addresses: addresses.iter().map(|address| SocketAddr::new(*address, port.number)).collect(),
+    Listener {
+        name: place.name.into(),
+        addresses: place.addresses,
         bind: false,
         use_original_dst: false,
+        headless: service.is_headless(),
         direction: Direction::Outbound,
         inspection,
         filter_chains,
         default_filter_chain: Some(default),
         provenance: vec![provenance],
-    })
+    }
 }
 
 /// The routes of one service port, for all the names it goes by. Routes of the Gateway API win over a virtual service;

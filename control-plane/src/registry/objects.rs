@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use weft_proto::api::{RegisterWorkloadRequest, WorkloadPort};
 
-use crate::source::kinds::service::Service;
+use crate::source::kinds::service::{Addressing, Service};
 use crate::world::WorldWorkload;
 
 #[cfg(test)]
@@ -27,11 +27,16 @@ pub struct Registration<'a> {
     pub address: IpAddr,
 }
 
-/// `SERVICE-VERSION` (or what the caller asked for), with a number behind it when that is taken.
+/// `SERVICE-VERSION` (or what the caller asked for), with a number behind it when that is taken. Workloads of a headless
+/// service are counted from 0, as pods of a `StatefulSet`.
 #[must_use]
 pub fn name_for(request: &RegisterWorkloadRequest, taken: &BTreeSet<String>) -> String {
     let base = match (request.name.as_str(), request.service.as_str(), request.version.as_str()) {
         ("", "", _) => "workload".to_owned(),
+        ("", service, _) if request.headless => {
+            let mut ordinals = (0..).map(|ordinal: u32| format!("{service}-{ordinal}"));
+            return ordinals.find(|name| !taken.contains(name)).unwrap_or_else(|| service.to_owned());
+        }
         ("", service, "") => service.to_owned(),
         ("", service, version) => format!("{service}-{version}"),
         (name, ..) => return name.to_owned(),
@@ -103,14 +108,21 @@ impl Registration<'_> {
             (!is_own(number)).then(|| json(name, number, port.app_protocol.as_deref().unwrap_or_default()))
         });
         let ports = own.chain(others);
+        let mut spec = serde_json::json!({
+            "selector": {"app": self.request.service},
+            "ports": ports.collect::<Vec<_>>(),
+        });
+        // What the first workload asked for holds for those that come later.
+        let headless =
+            known.map_or(self.request.headless, |service| service.addressing == Addressing::Headless);
+        if headless {
+            spec["clusterIP"] = "None".into();
+        }
         Some(serde_json::json!({
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": self.request.service, "namespace": self.namespace},
-            "spec": {
-                "selector": {"app": self.request.service},
-                "ports": ports.collect::<Vec<_>>(),
-            },
+            "spec": spec,
         }))
     }
 }

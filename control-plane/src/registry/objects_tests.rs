@@ -41,3 +41,28 @@ fn the_objects_are_ones_that_the_parser_accepts() {
     assert_eq!(registration.labels()[WorldWorkload::TLS_MODE_LABEL], "istio");
     assert_eq!(registration.workload_entry()["spec"]["ports"], serde_json::json!({"port-7000": 41000}));
 }
+
+#[test]
+fn workloads_of_a_headless_service_are_counted_as_pods_of_a_stateful_set() {
+    let request = RegisterWorkloadRequest { headless: true, ..request() };
+    assert_eq!(name_for(&request, &BTreeSet::new()), "reviews-0");
+    let taken = BTreeSet::from(["reviews-0".to_owned(), "reviews-2".to_owned()]);
+    assert_eq!(name_for(&request, &taken), "reviews-1");
+    let registration = Registration {
+        request: &request,
+        name: "reviews-0",
+        namespace: "shop",
+        service_account: "reviews",
+        address: "10.250.0.7".parse().unwrap(),
+    };
+    let service = registration.service(None).unwrap();
+    assert_eq!(service["spec"]["clusterIP"], "None");
+    let parsed = parse_documents("registration", &service.to_string(), "default");
+    let crate::source::Spec::Service(known) = &parsed.objects[0].spec else {
+        panic!("{:?}", parsed.findings)
+    };
+    // One that comes later need not say it again.
+    let later = RegisterWorkloadRequest { headless: false, ..request.clone() };
+    let later = Registration { request: &later, ..registration };
+    assert_eq!(later.service(Some(known)).unwrap()["spec"]["clusterIP"], "None");
+}

@@ -10,6 +10,7 @@ use weft_proto::api::RegisterWorkloadRequest;
 
 use super::{MeshState, StateError};
 use crate::registry::{Registration, name_for};
+use crate::source::kinds::service::Addressing;
 use crate::source::{Object, Origin, Spec, parse_documents};
 use crate::world::WorkloadKey;
 
@@ -39,6 +40,11 @@ pub enum RegistrationError {
     /// A workload of that name is there.
     #[error("a workload `{0}` is already in namespace `{1}`; stop it first, or choose another --name")]
     Taken(String, String),
+    /// Its service has a virtual address, which clients use.
+    #[error(
+        "service `{0}` in namespace `{1}` is not headless; delete it first (`weft delete service {0} -n {1}`), or leave --headless away"
+    )]
+    NotHeadless(String, String),
     /// All addresses are in use.
     #[error("all addresses of the workloads' network are in use")]
     NoAddress,
@@ -96,6 +102,12 @@ impl MeshState {
                 Some(_) => (true, None),
                 None => (false, None),
             };
+        if request.headless
+            && let Some(Spec::Service(spec)) = known.by_name.get(&service).map(|object| &object.spec)
+            && spec.addressing != Addressing::Headless
+        {
+            return Err(RegistrationError::NotHeadless(request.service.clone(), namespace));
+        }
         if let Some(service) = registration.service(earlier).filter(|_| !is_users) {
             objects.extend(parsed(&service)?);
         }

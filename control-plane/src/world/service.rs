@@ -29,6 +29,8 @@ pub struct WorldService {
     pub ports: Vec<ServicePort>,
     /// Who answers.
     pub endpoints: EndpointSource,
+    /// Endpoints that are not ready pass for ready (`publishNotReadyAddresses`): peers find each other before that.
+    pub publish_not_ready: bool,
     /// Inside the mesh: mutual TLS where the endpoint has a sidecar.
     pub internal: bool,
     /// SPIFFE identities that its servers must have; empty: those of the trust domain.
@@ -37,6 +39,14 @@ pub struct WorldService {
     pub export_to: ExportTo,
     /// The object it was made of.
     pub provenance: Provenance,
+}
+
+impl WorldService {
+    /// Whether clients call its endpoints by their own addresses.
+    #[must_use]
+    pub fn is_headless(&self) -> bool {
+        self.addresses == VirtualAddresses::Endpoints
+    }
 }
 
 /// Where clients find a service.
@@ -133,6 +143,7 @@ fn kubernetes(object: &Object, spec: &Service, mesh: &MeshSettings) -> WorldServ
         addresses,
         ports,
         endpoints,
+        publish_not_ready: spec.publish_not_ready,
         internal: true,
         subject_alt_names: Vec::new(),
         export_to: ExportTo::All,
@@ -177,6 +188,7 @@ fn entry<'a>(object: &'a Object, spec: &'a ServiceEntry) -> impl Iterator<Item =
             },
             ports: ports.clone(),
             endpoints,
+            publish_not_ready: false,
             internal: spec.location == Location::MeshInternal,
             subject_alt_names: spec.subject_alt_names.clone(),
             export_to: spec.export_to.clone(),

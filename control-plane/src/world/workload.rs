@@ -27,6 +27,8 @@ pub struct WorldWorkload {
     pub ports: BTreeMap<Arc<str>, u16>,
     /// For selectors and subsets.
     pub labels: Labels,
+    /// Whose identity it has, as far as its object says.
+    pub service_account: Option<Arc<str>>,
     /// `region/zone/subzone`; may be empty.
     pub locality: Arc<str>,
     /// Share among endpoints; 0 counts as 1.
@@ -120,6 +122,7 @@ fn convert(name: Arc<str>, namespace: Arc<str>, entry: &WorkloadEntry) -> Option
         ports: entry.ports.iter().map(|(name, port)| (name.clone(), port.get())).collect(),
         mutual_tls: is_mutual(&entry.labels),
         labels: entry.labels.clone(),
+        service_account: entry.service_account.clone(),
         locality: entry.locality.clone().unwrap_or_default(),
         weight: entry.weight,
         health: Health::Healthy,

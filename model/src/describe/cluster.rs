@@ -9,6 +9,7 @@ use crate::endpoint::{EndpointSet, Health};
 pub(super) fn cluster(cluster: &Cluster) -> Value {
     let discovery = match &cluster.discovery {
         Discovery::Endpoints(name) => json!({ "type": "EDS", "service_name": name }),
+        Discovery::Dialled(name) => json!({ "type": "ORIGINAL_DST", "service_name": name }),
         Discovery::Static(endpoints) => {
             json!({ "type": "STATIC", "load_assignment": endpoint_set(endpoints) })
         }

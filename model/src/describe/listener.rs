@@ -12,6 +12,7 @@ pub(super) fn listener(listener: &Listener) -> Value {
         "addresses": listener.addresses,
         "bind_to_port": listener.bind,
         "use_original_dst": listener.use_original_dst,
+        "headless": listener.headless,
         "traffic_direction": match listener.direction {
             Direction::Inbound => "INBOUND",
             Direction::Outbound => "OUTBOUND",

@@ -35,6 +35,9 @@ const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_LIMITS: [u32; 4] = [1024, 1024, 1024, 3];
 /// What endpoints that terminate mutual TLS have in their metadata.
 const TLS_MODE: (&str, &str) = ("tlsMode", "istio");
+/// Where a cluster of type ORIGINAL_DST says by which name its endpoints are known. Envoy, which knows nothing of it,
+/// goes to the original destination, too.
+const ENDPOINT_SET: (&str, &str) = ("weft.cluster", "endpoint_set");
 
 /// The bytes of a `Cluster`.
 #[must_use]
@@ -108,8 +111,14 @@ fn read(reader: &mut Reader, cluster: pb::Cluster) -> Option<Cluster> {
     });
     let name = reader.text("name", name);
     let connect_timeout = reader.bound("connect_timeout", connect_timeout).unwrap_or(DEFAULT_CONNECT_TIMEOUT);
-    let discovery =
-        decode_discovery(reader, cluster_discovery_type, name.as_ref(), eds_cluster_config, load_assignment);
+    let discovery = decode_discovery(
+        reader,
+        cluster_discovery_type,
+        name.as_ref(),
+        eds_cluster_config,
+        load_assignment,
+        metadata.as_ref(),
+    );
     let load_balancing = decode_policy(reader, lb_policy, discovery.as_ref());
     if matches!(lb_config, Some(LbConfig::OriginalDstLbConfig(_))) {
         reader.unsupported::<()>("original_dst_lb_config");
@@ -155,7 +164,7 @@ fn encode_discovery(discovery: &Discovery, name: &str, message: &mut pb::Cluster
             message.dns_lookup_family = DnsLookupFamily::All as i32;
             (DiscoveryType::StrictDns, Some(encode_hosts(name, hosts)))
         }
-        Discovery::OriginalDst => (DiscoveryType::OriginalDst, None),
+        Discovery::OriginalDst | Discovery::Dialled(_) => (DiscoveryType::OriginalDst, None),
     };
     message.cluster_discovery_type = Some(ClusterDiscoveryType::Type(kind as i32));
     assignment
@@ -187,6 +196,7 @@ fn decode_discovery(
     name: Option<&Arc<str>>,
     eds: Option<EdsClusterConfig>,
     assignment: Option<endpoint_pb::ClusterLoadAssignment>,
+    metadata: Option<&core::Metadata>,
 ) -> Option<Discovery> {
     let kind = match kind {
         None => DiscoveryType::Static,
@@ -208,7 +218,10 @@ fn decode_discovery(
         DiscoveryType::StrictDns | DiscoveryType::LogicalDns => {
             reader.required("load_assignment", assignment, decode_hosts).map(Discovery::Dns)
         }
-        DiscoveryType::OriginalDst => Some(Discovery::OriginalDst),
+        DiscoveryType::OriginalDst => Some(match metadata_value(metadata, ENDPOINT_SET.0, ENDPOINT_SET.1) {
+            Some(Kind::StringValue(name)) => Discovery::Dialled(name.as_str().into()),
+            _ => Discovery::OriginalDst,
+        }),
     }
 }
 
@@ -234,7 +247,7 @@ fn decode_hosts(
 
 fn encode_policy(cluster: &Cluster) -> LbPolicy {
     match (&cluster.discovery, cluster.load_balancing) {
-        (Discovery::OriginalDst, _) => LbPolicy::ClusterProvided,
+        (Discovery::OriginalDst | Discovery::Dialled(_), _) => LbPolicy::ClusterProvided,
         (_, LoadBalancing::RoundRobin) => LbPolicy::RoundRobin,
         (_, LoadBalancing::Random) => LbPolicy::Random,
         (_, LoadBalancing::LeastRequest) => LbPolicy::LeastRequest,
@@ -247,7 +260,9 @@ fn decode_policy(reader: &mut Reader, policy: i32, discovery: Option<&Discovery>
         Ok(LbPolicy::Random) => Some(LoadBalancing::Random),
         Ok(LbPolicy::LeastRequest) => Some(LoadBalancing::LeastRequest),
         // There is nothing to choose from.
-        Ok(LbPolicy::ClusterProvided) if matches!(discovery, None | Some(Discovery::OriginalDst)) => {
+        Ok(LbPolicy::ClusterProvided)
+            if matches!(discovery, None | Some(Discovery::OriginalDst | Discovery::Dialled(_))) =>
+        {
             Some(LoadBalancing::RoundRobin)
         }
         Ok(other) => reader.refuse_at("lb_policy", format!("{} is not supported", other.as_str_name())),
@@ -361,6 +376,9 @@ fn encode_metadata(cluster: &Cluster) -> OrderedMetadata {
         service.fields.insert("namespace".to_owned(), OrderedValue::text(namespace));
         let service = OrderedValue { kind: Some(OrderedKind::Struct(service)) };
         metadata.insert("istio", "services", OrderedValue::list(vec![service]));
+    }
+    if let Discovery::Dialled(name) = &cluster.discovery {
+        metadata.insert(ENDPOINT_SET.0, ENDPOINT_SET.1, OrderedValue::text(name));
     }
     metadata
 }

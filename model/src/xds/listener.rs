@@ -12,7 +12,9 @@ use weft_proto::xds::{hcm, http_inspector, original_dst, tcp_proxy as tcp_pb, tl
 
 use super::reader::{DecodeErrors, Reader, fields};
 use super::tls::{self, Socket};
-use super::wire::{OrderedKind, OrderedMetadata, OrderedValue, duration, flag, metadata_value, number, pack};
+use super::wire::{
+    OrderedKind, OrderedMetadata, OrderedValue, duration, embed, flag, metadata_value, number, pack,
+};
 use super::{address, http_connection, provenance, tcp_proxy};
 use crate::listener::{
     Direction, DownstreamTls, FilterChain, FilterChainMatch, Inspection, Listener, NetworkFilter, Transport,
@@ -34,6 +36,10 @@ const IGNORED_FILTERS: [&str; 4] = [
 const DEFAULT_INSPECTION: std::time::Duration = std::time::Duration::from_secs(15);
 /// Where a filter chain says that its HTTP is a forward proxy's.
 const FORWARD_PROXY: (&str, &str) = ("weft.http", "forward_proxy");
+/// Number of `Listener.metadata`, which is written by hand, in order.
+const METADATA: u32 = 6;
+/// Where a listener says that its addresses are those of endpoints.
+const HEADLESS: (&str, &str) = ("weft.listener", "headless");
 
 /// The bytes of a `Listener`.
 #[must_use]
@@ -43,6 +49,11 @@ pub fn encode(listener: &Listener) -> Vec<u8> {
         Direction::Outbound => TrafficDirection::Outbound,
     };
     let mut addresses = listener.addresses.iter().map(|address| address::encode_socket(*address));
+    let mut metadata = OrderedMetadata::default();
+    provenance::encode(&listener.provenance, &mut metadata);
+    if listener.headless {
+        metadata.insert(HEADLESS.0, HEADLESS.1, OrderedValue { kind: Some(OrderedKind::Flag(true)) });
+    }
     let message = pb::Listener {
         name: listener.name.to_string(),
         address: addresses.next().flatten(),
@@ -52,7 +63,6 @@ pub fn encode(listener: &Listener) -> Vec<u8> {
         filter_chains: listener.filter_chains.iter().map(encode_chain).collect(),
         default_filter_chain: listener.default_filter_chain.as_ref().map(encode_chain),
         use_original_dst: if listener.use_original_dst { flag(true) } else { None },
-        metadata: provenance::metadata(&listener.provenance),
         listener_filters: encode_listener_filters(listener),
         listener_filters_timeout: duration(listener.inspection.timeout),
         continue_on_listener_filters_timeout: true,
@@ -60,7 +70,11 @@ pub fn encode(listener: &Listener) -> Vec<u8> {
         bind_to_port: if listener.bind { None } else { flag(false) },
         ..Default::default()
     };
-    message.encode_to_vec()
+    let mut bytes = message.encode_to_vec();
+    if !metadata.is_empty() {
+        embed(&mut bytes, METADATA, &metadata.encode_to_vec());
+    }
+    bytes
 }
 
 /// Reads the bytes of a `Listener`.
@@ -105,12 +119,14 @@ fn read(reader: &mut Reader, listener: pb::Listener) -> Option<Listener> {
     };
     let bind = bind_to_port.or_else(|| deprecated_v1.and_then(|v1| v1.bind_to_port));
     let provenance = provenance::decode(reader, metadata.as_ref());
+    let headless = metadata_value(metadata.as_ref(), HEADLESS.0, HEADLESS.1);
     let addresses: Vec<SocketAddr> = first.into_iter().chain(more).collect();
     Some(Listener {
         name: name?,
         addresses,
         bind: bind.is_none_or(|bind| bind.value),
         use_original_dst: use_original_dst.is_some_and(|uses| uses.value),
+        headless: matches!(headless, Some(Kind::BoolValue(true))),
         direction: direction?,
         inspection,
         filter_chains,

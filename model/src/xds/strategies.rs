@@ -289,7 +289,7 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
     (
         name(),
         vec(address(), 1..4),
-        any::<(bool, bool)>(),
+        any::<(bool, bool, bool)>(),
         direction,
         inspection,
         vec(chain(), 0..3),
@@ -300,7 +300,7 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
             |(
                 name,
                 addresses,
-                (bind, use_original_dst),
+                (bind, use_original_dst, headless),
                 direction,
                 inspection,
                 chains,
@@ -312,6 +312,7 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
                     addresses,
                     bind,
                     use_original_dst,
+                    headless,
                     direction,
                     inspection,
                     filter_chains: chains,
@@ -350,6 +351,7 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         endpoints().prop_map(Discovery::Static),
         vec((name(), 1_u16..), 0..3).prop_map(Discovery::Dns),
         Just(Discovery::OriginalDst),
+        name().prop_map(Discovery::Dialled),
     ];
     let policy = prop_oneof![
         Just(LoadBalancing::RoundRobin),
@@ -397,7 +399,7 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
     )
         .prop_map(|((name, discovery, policy, connect_timeout, http, transport), rest)| {
             let (limits, outlier_detection, requests, idle_timeout, service, provenance) = rest;
-            let original = discovery == Discovery::OriginalDst;
+            let original = matches!(discovery, Discovery::OriginalDst | Discovery::Dialled(_));
             Cluster {
                 name,
                 discovery,

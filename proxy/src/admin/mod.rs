@@ -50,6 +50,8 @@ pub struct AdminState {
     pub clusters: Show<Value>,
     /// Certificates and trust bundle: names, serials and times, no secrets.
     pub certificates: Show<Value>,
+    /// How the workload's resolver would answer a name; none: it has no resolver of ours.
+    pub explain_name: Option<crate::dns::Explain>,
     /// Sets the log level.
     pub log_level: SetLogLevel,
     /// Begins to drain.
@@ -70,6 +72,7 @@ impl AdminState {
             metrics: Arc::new(|| Box::pin(std::future::ready(String::new()))),
             clusters: Arc::new(|| Value::Null),
             certificates: Arc::new(|| Value::Null),
+            explain_name: None,
             log_level: Arc::new(|_| Err("the log level cannot be changed".to_owned())),
             drain: Arc::new(|| ()),
             quit: Arc::new(|| ()),

@@ -39,6 +39,7 @@ const HELP: &str = "admin commands are:
   /certs: certificates, without their keys
   /clusters: endpoints of clusters, and how they do
   /config_dump: the configuration that is served, with versions and origin
+  /dns?name=NAME: how the workload's resolver answers a name, and from what
   /drain_listeners (POST): begin to drain
   /healthz/ready, /ready: whether traffic is taken
   /listeners: listeners and their addresses
@@ -73,6 +74,7 @@ pub async fn page(state: &AdminState, door: Door, method: &Method, uri: &Uri) ->
         "/listeners" => listeners(state, uri),
         "/clusters" => clusters(state),
         "/certs" => json_page(&(state.certificates)()),
+        "/dns" => names(state, uri).await,
         "/server_info" => json_page(&server_info(state)),
         "/stats" => text(StatusCode::OK, &metrics(state).await),
         "/stats/prometheus" | "/metrics" => {
@@ -129,6 +131,21 @@ fn listeners(state: &AdminState, uri: &Uri) -> Page {
 fn clusters(state: &AdminState) -> Page {
     let snapshot = state.discovery.snapshot.load();
     json_page(&json!({ "cluster_statuses": dump::clusters(&snapshot), "runtime": (state.clusters)() }))
+}
+
+/// How a name would be answered.
+async fn names(state: &AdminState, uri: &Uri) -> Page {
+    let Some(explain) = &state.explain_name else {
+        return text(
+            StatusCode::NOT_FOUND,
+            "this proxy resolves no names: its workload is in explicit mode\n",
+        );
+    };
+    let Some(name) = parameter(uri, "name").filter(|name| !name.is_empty()) else {
+        return text(StatusCode::BAD_REQUEST, "say which name: /dns?name=NAME\n");
+    };
+    let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy().into_owned();
+    json_page(&explain(name).await)
 }
 
 fn logging(state: &AdminState, uri: &Uri) -> Page {

@@ -112,6 +112,12 @@ impl LoadBalancer {
         state
     }
 
+    /// The endpoint at an address, whatever its state: the client has chosen it.
+    #[must_use]
+    pub fn endpoint(&self, address: SocketAddr) -> Option<Rc<EndpointState>> {
+        self.endpoints.get(&address).cloned()
+    }
+
     /// Chooses one that takes requests, not one of `tried` while there are others; none when there is none at all.
     pub fn choose(&mut self, tried: &Tried, now: Instant) -> Option<Rc<EndpointState>> {
         if self.dirty || self.rotation.until.is_some_and(|until| until <= now) {

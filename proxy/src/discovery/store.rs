@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_model::cluster::Discovery as EndpointSource;
 use weft_model::snapshot::Snapshot;
 use weft_model::xds::{Names, Resource};
 use weft_proto::type_url;
@@ -152,10 +151,7 @@ impl Store {
     pub fn endpoint_names(&self) -> BTreeSet<String> {
         self.resources(type_url::CLUSTER)
             .filter_map(|(_, resource)| match resource {
-                Resource::Cluster(cluster) => match &cluster.discovery {
-                    EndpointSource::Endpoints(name) => Some(name.to_string()),
-                    _ => None,
-                },
+                Resource::Cluster(cluster) => cluster.discovery.endpoint_set().map(ToString::to_string),
                 _ => None,
             })
             .collect()

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use weft_model::cluster::Cluster;
+use weft_model::cluster::{Cluster, Discovery};
 use weft_model::endpoint::{Endpoint, EndpointSet, Health, Locality, LocalityEndpoints, WorkloadInfo};
 use weft_model::listener::{
     Codec, Direction, FilterChain, FilterChainMatch, HttpConnection, Inspection, Listener, NetworkFilter,
@@ -14,11 +14,11 @@ use super::*;
 const BOUND: Duration = Duration::from_secs(3);
 
 fn cluster(name: &str) -> Resource {
-    Resource::Cluster(Cluster::new(name, EndpointSource::Endpoints(name.into())).into())
+    Resource::Cluster(Cluster::new(name, Discovery::Endpoints(name.into())).into())
 }
 
 fn cluster_of(name: &str, endpoints: &str) -> Resource {
-    Resource::Cluster(Cluster::new(name, EndpointSource::Endpoints(endpoints.into())).into())
+    Resource::Cluster(Cluster::new(name, Discovery::Endpoints(endpoints.into())).into())
 }
 
 fn endpoints(name: &str, address: &str) -> Resource {
@@ -74,6 +74,7 @@ fn listener(name: &str, routes: &str) -> Resource {
             addresses: vec!["10.96.0.1:80".parse().unwrap()],
             bind: false,
             use_original_dst: false,
+            headless: false,
             direction: Direction::Outbound,
             inspection: Inspection::default(),
             filter_chains: vec![chain],

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_model::cluster::{Cluster, Discovery};
+use weft_model::cluster::Cluster;
 use weft_model::listener::{Listener, NetworkFilter, RouteSource};
 use weft_model::route::{RouteAction, RouteTable};
 use weft_model::snapshot::Snapshot;
@@ -158,7 +158,7 @@ fn keep_referenced(served: &Snapshot, next: &mut Snapshot) {
 /// Serves a cluster on, with the endpoints it had.
 fn keep(served: &Snapshot, cluster: &Arc<Cluster>, next: &mut Snapshot) {
     next.clusters.insert(cluster.name.clone(), cluster.clone());
-    if let Discovery::Endpoints(name) = &cluster.discovery
+    if let Some(name) = cluster.discovery.endpoint_set()
         && !next.endpoints.contains_key(name)
         && let Some(endpoints) = served.endpoints.get(name)
     {
@@ -173,10 +173,7 @@ fn is_warm(accepted: &Snapshot, cluster: &Arc<str>) -> bool {
 
 /// The endpoints of a cluster that have to be asked for and did not come.
 fn missing_endpoints(accepted: &Snapshot, cluster: &Cluster) -> Option<Arc<str>> {
-    match &cluster.discovery {
-        Discovery::Endpoints(name) if !accepted.endpoints.contains_key(name) => Some(name.clone()),
-        _ => None,
-    }
+    cluster.discovery.endpoint_set().filter(|name| !accepted.endpoints.contains_key(*name)).cloned()
 }
 
 fn clusters_of_table(table: &RouteTable) -> HashSet<Arc<str>> {

@@ -7,7 +7,7 @@ use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 use weft_model::snapshot::Snapshot;
 
-use super::Over;
+use super::{DnsSettings, Over};
 
 /// Istio's: addresses of services change rarely, and a change must be seen soon.
 const TTL_SECONDS: u32 = 30;
@@ -34,6 +34,28 @@ impl SearchDomains {
     }
 }
 
+impl SearchDomains {
+    /// In the order that they are tried in.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+/// What the mesh knows of a name.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// It is the mesh's: under which name, and where it leads now. Nowhere when all of a headless service's workloads
+    /// take no requests.
+    Name { full: String, addresses: Vec<IpAddr> },
+    /// There are names of the mesh below it, and nothing else: not "no such name", which would deny those, too
+    /// (RFC 8020).
+    Above,
+    /// It is nobody's: the mesh knows all names of its domain.
+    Nobody,
+    /// Others know.
+    Elsewhere,
+}
+
 /// What becomes of a query.
 #[derive(Debug)]
 pub(super) enum Verdict {
@@ -54,17 +76,13 @@ impl Question {
         self.with(ResponseCode::ServFail)
     }
 
-    pub(super) fn no_such_name(self) -> Option<Vec<u8>> {
-        self.with(ResponseCode::NXDomain)
-    }
-
     fn with(self, code: ResponseCode) -> Option<Vec<u8>> {
         response(&self.0, code).to_vec().ok()
     }
 }
 
 /// Judges the bytes of a query.
-pub(super) fn judge(query: &[u8], over: Over, snapshot: &Snapshot, search: &SearchDomains) -> Verdict {
+pub(super) fn judge(query: &[u8], over: Over, snapshot: &Snapshot, settings: &DnsSettings) -> Verdict {
     let Ok(message) = Message::from_vec(query) else { return malformed(query) };
     if message.metadata.message_type != MessageType::Query {
         return Verdict::Ignore;
@@ -72,10 +90,14 @@ pub(super) fn judge(query: &[u8], over: Over, snapshot: &Snapshot, search: &Sear
     let [question] = &message.queries[..] else { return Verdict::Forward(Question(message)) };
     let is_plain = message.metadata.op_code == OpCode::Query && question.query_class() == DNSClass::IN;
     let name = question.name().to_ascii();
-    let Some(addresses) = is_plain.then(|| find(&name, snapshot, search)).flatten() else {
-        return Verdict::Forward(Question(message));
+    let known = if is_plain { look_up(&name, snapshot, settings) } else { Known::Elsewhere };
+    let (code, addresses) = match known {
+        Known::Name { addresses, .. } => (ResponseCode::NoError, addresses),
+        Known::Above => (ResponseCode::NoError, Vec::new()),
+        Known::Nobody => (ResponseCode::NXDomain, Vec::new()),
+        Known::Elsewhere => return Verdict::Forward(Question(message)),
     };
-    let mut answer = response(&message, ResponseCode::NoError);
+    let mut answer = response(&message, code);
     answer.metadata.authoritative = true;
     for data in addresses.iter().filter_map(|address| data(*address, question.query_type())) {
         answer.add_answer(Record::from_rdata(question.name().clone(), TTL_SECONDS, data));
@@ -86,14 +108,26 @@ pub(super) fn judge(query: &[u8], over: Over, snapshot: &Snapshot, search: &Sear
     }
 }
 
-/// Addresses of a name of the mesh: as it is, or completed. With a trailing dot it is never completed by us either:
-/// clients strip the dot before they ask.
-fn find<'a>(name: &str, snapshot: &'a Snapshot, search: &SearchDomains) -> Option<&'a Vec<IpAddr>> {
+/// Whose a name is: as it is, or completed. With a trailing dot it is never completed by us either: clients strip the dot
+/// before they ask.
+pub(super) fn look_up(name: &str, snapshot: &Snapshot, settings: &DnsSettings) -> Known {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let names = &snapshot.names;
-    names
-        .get(name.as_str())
-        .or_else(|| search.0.iter().find_map(|domain| names.get(format!("{name}.{domain}").as_str())))
+    let completed = settings.search.iter().map(|domain| format!("{name}.{domain}"));
+    for full in std::iter::once(name.clone()).chain(completed) {
+        if let Some(all) = names.get(full.as_str()) {
+            let ready = all.iter().copied().filter(|address| !snapshot.is_unready(*address));
+            return Known::Name { addresses: ready.collect(), full };
+        }
+    }
+    let is_below = |name: &str, domain: &str| name.strip_suffix(domain).is_some_and(|it| it.ends_with('.'));
+    match &settings.own_domain {
+        Some(own) if name == *own || is_below(&name, own) => {
+            let is_above = names.keys().any(|other| is_below(other, &name));
+            if is_above { Known::Above } else { Known::Nobody }
+        }
+        _ => Known::Elsewhere,
+    }
 }
 
 fn data(address: IpAddr, wanted: RecordType) -> Option<RData> {

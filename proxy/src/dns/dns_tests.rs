@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
+use weft_model::cluster::{Cluster, Discovery};
+use weft_model::endpoint::{Endpoint, EndpointSet, Health, Locality, LocalityEndpoints, WorkloadInfo};
 
 use super::*;
 
@@ -230,10 +232,97 @@ async fn other_names_go_to_the_upstream_under_another_id_and_come_back_byte_for_
 }
 
 #[tokio::test]
-async fn without_an_upstream_other_names_do_not_exist() {
+async fn without_an_upstream_nobody_can_say_that_another_name_does_not_exist() {
     let resolver = resolver(Vec::new(), |_| ()).await;
-    let answer = ask(resolver.v4, &query("www.example.", RecordType::A)).await;
-    assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
+    for name in ["www.example.", "nothing.default.svc.cluster.local."] {
+        let answer = ask(resolver.v4, &query(name, RecordType::A)).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn names_below_the_meshs_own_domain_are_nobody_elses() {
+    let mut upstream = upstream(echo(0)).await;
+    let own = |settings: &mut DnsSettings| settings.own_domain = Some("cluster.local".into());
+    let resolver = resolver(vec![upstream.address], own).await;
+    for (name, code) in [
+        ("nothing.default.svc.cluster.local.", ResponseCode::NXDomain),
+        ("WWW.example.Cluster.local.", ResponseCode::NXDomain),
+        ("default.svc.cluster.local.", ResponseCode::NoError),
+        ("cluster.local.", ResponseCode::NoError),
+        ("below.reviews.default.svc.cluster.local.", ResponseCode::NXDomain),
+    ] {
+        let answer = ask(resolver.v4, &query(name, RecordType::A)).await;
+        assert_eq!((answer.metadata.response_code, answer.answers.len()), (code, 0), "{name}");
+    }
+    assert!(upstream.seen.try_recv().is_err(), "nobody else was asked");
+    udp(resolver.v4, &query("notcluster.local.", RecordType::A).to_vec().unwrap()).await;
+    soon(upstream.seen.recv()).await.unwrap();
+}
+
+#[tokio::test]
+async fn workloads_that_are_not_ready_are_not_answered() {
+    let cluster = "outbound|80||db.default.svc.cluster.local";
+    let endpoint = |last, health| {
+        std::sync::Arc::new(Endpoint {
+            address: SocketAddr::new(IpAddr::from([10, 0, 0, last]), 80),
+            health,
+            weight: 1,
+            mutual_tls: true,
+            workload: WorkloadInfo::default(),
+        })
+    };
+    let endpoints =
+        vec![endpoint(1, Health::Healthy), endpoint(2, Health::Unhealthy), endpoint(3, Health::Draining)];
+    let place = LocalityEndpoints { locality: Locality::default(), priority: 0, weight: 3, endpoints };
+    let mut snapshot = Snapshot::default();
+    let host: Arc<str> = "db.default.svc.cluster.local".into();
+    let all = [1, 2, 3].map(|last| IpAddr::from([10, 0, 0, last])).to_vec();
+    let one = ("db-1.db.default.svc.cluster.local".into(), vec![all[1]]);
+    snapshot.names = Arc::new(HashMap::from([(host, all.clone()), one]));
+    snapshot
+        .clusters
+        .insert(cluster.into(), Cluster::new(cluster, Discovery::Dialled(cluster.into())).into());
+    let set = EndpointSet { cluster: cluster.into(), localities: vec![place] };
+    snapshot.endpoints.insert(cluster.into(), set.into());
+    snapshot.index();
+    let settings = DnsSettings::new("127.0.0.1:0".parse().unwrap(), Vec::new(), "default.svc.cluster.local");
+    let resolver = Resolver::bind(settings, Arc::new(ArcSwap::from_pointee(snapshot))).await.unwrap();
+    let (at, explain) = (resolver.local_addresses()[0], resolver.explainer());
+    let task = tokio::spawn(resolver.run());
+    assert_eq!(addresses(&ask(at, &query("db.", RecordType::A)).await), all[..1]);
+    let answer = ask(at, &query("db-1.db.", RecordType::A)).await;
+    assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::NoError, 0));
+    let explained = soon(explain("db".into())).await;
+    assert_eq!(explained["steps"][0]["unready"], serde_json::json!(["10.0.0.2", "10.0.0.3"]), "{explained}");
+    task.abort();
+}
+
+#[tokio::test]
+async fn the_explanation_of_a_name_takes_the_steps_of_a_client() {
+    let upstream = upstream(echo(3)).await;
+    let own = |settings: &mut DnsSettings| settings.own_domain = Some("cluster.local".into());
+    let mut settings =
+        DnsSettings::new("127.0.0.1:0".parse().unwrap(), vec![upstream.address], "default.svc.cluster.local");
+    own(&mut settings);
+    let explain = Resolver::bind(settings, mesh()).await.unwrap().explainer();
+    let explained = soon(explain("reviews.default".into())).await;
+    assert_eq!(explained["addresses"], serde_json::json!(["10.96.0.1", "fd00::1"]), "{explained}");
+    let steps = explained["steps"].as_array().unwrap();
+    let told: Vec<(&str, &str)> =
+        steps.iter().map(|it| (it["asked"].as_str().unwrap(), it["verdict"].as_str().unwrap())).collect();
+    assert_eq!(
+        told,
+        [
+            ("reviews.default.default.svc.cluster.local", "own-domain"),
+            ("reviews.default.svc.cluster.local", "mesh")
+        ]
+    );
+    assert_eq!(steps[1]["completedBy"], "svc.cluster.local");
+    let explained = soon(explain("www.example.".into())).await;
+    assert_eq!(explained["steps"].as_array().unwrap().len(), 1, "{explained}");
+    assert_eq!(explained["steps"][0]["resolver"], upstream.address.to_string());
+    assert_eq!(explained["steps"][0]["code"], "NXDOMAIN");
 }
 
 #[tokio::test]
@@ -300,7 +389,7 @@ async fn another_class_is_not_the_meshs() {
     let resolver = resolver(Vec::new(), |_| ()).await;
     let mut asked = query("reviews.", RecordType::A);
     asked.queries[0].set_query_class(DNSClass::CH);
-    assert_eq!(ask(resolver.v4, &asked).await.metadata.response_code, ResponseCode::NXDomain);
+    assert_eq!(ask(resolver.v4, &asked).await.metadata.response_code, ResponseCode::ServFail);
 }
 
 #[tokio::test]

@@ -2,9 +2,12 @@
 //!
 //! A name of the mesh without an address of the family asked for gets an empty answer, not "no such name": otherwise
 //! clients that ask for both families give up (RFC 8020). What is not of the mesh goes to the resolvers that the
-//! workload had before, byte for byte but for the id (PAINS 20).
+//! workload had before, byte for byte but for the id (PAINS 20). When none of them answers that is a failure of the server
+//! (SERVFAIL), never "no such name": nobody has said so. The mesh says so itself only of names below its own domain, and
+//! only where nobody else gives names there ([`DnsSettings::own_domain`]).
 
 mod answer;
+mod explain;
 mod forward;
 
 #[cfg(test)]
@@ -26,6 +29,7 @@ use weft_model::snapshot::Snapshot;
 
 pub use answer::SearchDomains;
 use answer::Verdict;
+pub use explain::Explain;
 
 /// How names are resolved.
 #[derive(Clone, Debug)]
@@ -35,8 +39,13 @@ pub struct DnsSettings {
     pub address: SocketAddr,
     /// Who is asked for names that are not of the mesh, one after the other.
     pub upstreams: Vec<SocketAddr>,
+    /// The way to the resolvers of the machine, who are asked after `upstreams`; none: they are not.
+    pub egress: Option<crate::egress::Egress>,
     /// What short names are completed with.
     pub search: SearchDomains,
+    /// The domain, such as `cluster.local`, of which the mesh knows all names; none: others, such as Kubernetes'
+    /// resolver, may know more.
+    pub own_domain: Option<String>,
     /// Mark of the sockets to the upstreams, so that interception lets them pass.
     pub mark: Option<u32>,
     /// Wait for an upstream's answer.
@@ -54,7 +63,9 @@ impl DnsSettings {
         Self {
             address,
             upstreams,
+            egress: None,
             search: SearchDomains::of(domain),
+            own_domain: None,
             mark: None,
             timeout: Duration::from_secs(3),
             concurrency: 1024,
@@ -101,6 +112,18 @@ impl Resolver {
     #[must_use]
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
         self.doors.iter().filter_map(|door| door.tcp.local_addr().ok()).collect()
+    }
+
+    /// What says how a name would be answered, and from what: for people.
+    #[must_use]
+    pub fn explainer(&self) -> Explain {
+        let shared = self.shared.clone();
+        Arc::new(move |name| {
+            let shared = shared.clone();
+            Box::pin(
+                async move { explain::explain(&name, &shared.snapshot.load_full(), &shared.settings).await },
+            )
+        })
     }
 
     /// Answers, for ever.
@@ -203,17 +226,14 @@ const SILENCE: Duration = Duration::from_secs(10);
 impl Shared {
     /// The answer to a query; none to what is no query.
     async fn resolve(&self, query: &[u8], over: Over) -> Option<Vec<u8>> {
-        let question = match answer::judge(query, over, &self.snapshot.load(), &self.settings.search) {
+        let question = match answer::judge(query, over, &self.snapshot.load(), &self.settings) {
             Verdict::Answer(answer) => return Some(answer),
             Verdict::Ignore => return None,
             Verdict::Forward(question) => question,
         };
         let Ok(_permit) = self.under_way.try_acquire() else { return question.failure() };
-        if self.settings.upstreams.is_empty() {
-            return question.no_such_name();
-        }
         match forward::forward(query, over, &self.settings).await {
-            Some(answer) => Some(answer),
+            Some((answer, _)) => Some(answer),
             None => question.failure(),
         }
     }

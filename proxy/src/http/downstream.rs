@@ -96,6 +96,12 @@ impl Downstream {
         self.chain.borrow().listener().clone()
     }
 
+    /// Whether the client has chosen an endpoint by its address.
+    #[must_use]
+    pub fn is_headless(&self) -> bool {
+        self.chain.borrow().listener().headless
+    }
+
     /// The routes in the newest snapshot; none when they are not known. When the snapshot has no such filter chain any
     /// more the connection retires: it serves this request by the chain it has, and asks the client to come again.
     #[must_use]

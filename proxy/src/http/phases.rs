@@ -1,6 +1,5 @@
 //! The phases of a request that both directions have; `inbound.rs` and `outbound.rs` put them in order.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use crate::body::Body;
 use crate::error::{ErrorSource, Progress, ProxyError, ResponseFlag};
 use crate::filters::{fault, path, redirect, request_id, rewrite, trace_context};
 use crate::http1;
-use crate::upstream::Destination;
+use crate::upstream::{Destination, OriginalDestination};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
@@ -179,7 +178,7 @@ pub async fn act(
     context: &mut RequestContext,
     route: &ChosenRoute,
     request: &mut Request<Body>,
-    original_dst: Option<SocketAddr>,
+    original_dst: Option<OriginalDestination>,
 ) -> Result<Response<Body>, ProxyError> {
     let mut response = match &route.action {
         RouteAction::Redirect(to) => {
@@ -225,7 +224,7 @@ async fn send(
     route: &Route,
     forward: &Forward,
     request: &mut Request<Body>,
-    original_dst: Option<SocketAddr>,
+    original_dst: Option<OriginalDestination>,
 ) -> Result<Response<Body>, ProxyError> {
     let cluster = forward.draw(fastrand::u64(..)).ok_or_else(|| no_weight(route))?;
     context.cluster = Some(cluster.cluster.clone());
@@ -315,7 +314,7 @@ fn mirror(
     context: &RequestContext,
     forward: &Forward,
     request: &Request<Body>,
-    original_dst: Option<SocketAddr>,
+    original_dst: Option<OriginalDestination>,
     provenance: &[Provenance],
 ) {
     for mirror in &forward.mirrors {

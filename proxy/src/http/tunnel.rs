@@ -22,6 +22,7 @@ use crate::error::{ErrorSource, Progress, ProxyError, ResponseFlag};
 use crate::io::Io;
 use crate::listener::sniff::{Http, http_version};
 use crate::tcp;
+use crate::upstream::OriginalDestination;
 
 /// As long as Istio's protocol detection at most: a server inside may speak first.
 const SNIFF_TIMEOUT: Duration = Duration::from_millis(500);
@@ -98,7 +99,7 @@ fn tunnel(
                 let record = downstream.record().as_ref().clone();
                 let destination = tcp::Destination {
                     clusters: &raw.clusters,
-                    address: raw.address,
+                    original: raw.address.map(OriginalDestination::of),
                     provenance: &raw.provenance,
                     idle_timeout: None,
                 };

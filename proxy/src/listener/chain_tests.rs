@@ -28,6 +28,7 @@ fn listener(filter_chains: Vec<FilterChain>) -> Listener {
         addresses: Vec::new(),
         bind: true,
         use_original_dst: true,
+        headless: false,
         direction: Direction::Inbound,
         inspection: Inspection { tls: true, http: true, timeout: Duration::from_millis(500) },
         filter_chains,

@@ -22,6 +22,7 @@ use crate::io::Io;
 use crate::tcp;
 use crate::telemetry::record::{ConnectionRecord, TcpRecord};
 use crate::tls::{ApplicationProtocol, PeerIdentity, TlsError};
+use crate::upstream::OriginalDestination;
 use crate::worker::Worker;
 
 /// A handshake that takes longer is given up; Envoy and Istio have no bound, slow clients would stay for ever.
@@ -70,7 +71,7 @@ async fn serve_connection(worker: Rc<Worker>, entry: Arc<Listener>, stream: TcpS
         NetworkFilter::Tcp(filter) => {
             let destination = tcp::Destination {
                 clusters: &filter.clusters,
-                address: Some(destination),
+                original: Some(OriginalDestination { address: destination, is_endpoint: listener.headless }),
                 provenance: &listener.provenance,
                 idle_timeout: filter.idle_timeout,
             };

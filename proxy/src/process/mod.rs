@@ -103,13 +103,17 @@ async fn start_and_wait(
     let observed = Observed { telemetry: telemetry.clone(), shared: shared.clone() };
     let mut state = admin_state(settings, &shared, drain, inquiries, observed, quit.clone());
     state.log_level = log_level;
-    let admin = Admin::bind(state, &admin_addresses(settings)).await?;
-    tokio::spawn(admin.run());
     if let Some(address) = settings.dns_address {
         let mut dns = DnsSettings::new(address, resolvers(settings), &settings.node.domain);
         dns.mark = settings.mark;
-        tokio::spawn(Resolver::bind(dns, shared.discovery.snapshot.clone()).await?.run());
+        dns.egress = settings.egress.clone();
+        dns.own_domain = settings.dns_own_domain.clone();
+        let resolver = Resolver::bind(dns, shared.discovery.snapshot.clone()).await?;
+        state.explain_name = Some(resolver.explainer());
+        tokio::spawn(resolver.run());
     }
+    let admin = Admin::bind(state, &admin_addresses(settings)).await?;
+    tokio::spawn(admin.run());
     let reports = telemetry::Reporting::start(settings, &telemetry, shared.identity.as_ref());
     tokio::select! {
         _ = terminate.recv() => {}
@@ -138,6 +142,10 @@ async fn start_and_wait(
 fn resolvers(settings: &Settings) -> Vec<SocketAddr> {
     if !settings.upstream_resolvers.is_empty() {
         return settings.upstream_resolvers.clone();
+    }
+    if settings.egress.is_some() {
+        // The file is the mesh's own; the machine's is read by whoever has the way out.
+        return Vec::new();
     }
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     name_servers(&text).filter(|address| Some(*address) != settings.dns_address).collect()

@@ -154,6 +154,7 @@ pub(crate) fn listener(name: &str, ip: &str, direction: Direction, filter: Netwo
         addresses: vec![SocketAddr::new(ip, 0)],
         bind: true,
         use_original_dst: false,
+        headless: false,
         direction,
         inspection: Inspection::default(),
         filter_chains: Vec::new(),

@@ -10,6 +10,7 @@ use weft_model::cluster::{Cluster, Discovery};
 use weft_model::endpoint::EndpointSet;
 use weft_model::snapshot::Snapshot;
 
+use super::OriginalDestination;
 use super::budget::RetryBudget;
 use super::connect::ClusterTls;
 use super::failure::{AttemptFailure, FailureKind};
@@ -72,7 +73,7 @@ impl ClusterState {
         match &config.discovery {
             Discovery::Dns(names) => self.resolution.start(names, Rc::downgrade(self)),
             Discovery::OriginalDst => self.resolution.stop(),
-            Discovery::Endpoints(_) | Discovery::Static(_) => {
+            Discovery::Endpoints(_) | Discovery::Dialled(_) | Discovery::Static(_) => {
                 self.resolution.stop();
                 // Endpoints that are not (or not yet) in a snapshot are not endpoints that are gone.
                 if let Some(known) = snapshot.endpoints_of(&config) {
@@ -108,28 +109,43 @@ impl ClusterState {
     pub(super) async fn choose(
         &self,
         tried: &[SocketAddr],
-        original_dst: Option<SocketAddr>,
+        original_dst: Option<OriginalDestination>,
         now: Instant,
     ) -> Result<Rc<EndpointState>, AttemptFailure> {
-        let (to_original, resolves) = {
-            let config = self.config.borrow();
-            let resolves = matches!(config.discovery, Discovery::Dns(_));
-            (config.discovery == Discovery::OriginalDst, resolves)
-        };
-        if to_original {
-            let Some(address) = original_dst else {
-                return Err(AttemptFailure::unprocessed(
-                    FailureKind::NoEndpoint,
-                    "the connection has no original destination",
-                ));
-            };
-            return Ok(self.balancer.borrow_mut().adopt(address, || plain_endpoint(address)));
+        if let Some(chosen) = self.by_original_destination(original_dst) {
+            return chosen;
         }
+        let resolves = matches!(self.config.borrow().discovery, Discovery::Dns(_));
         if resolves {
             self.resolution.first_answer().await;
         }
         let chosen = self.balancer.borrow_mut().choose(tried, now);
         chosen.ok_or_else(|| AttemptFailure::unprocessed(FailureKind::NoEndpoint, self.why_none(now)))
+    }
+
+    /// The endpoint, where the client has chosen it by what it dialled; none where it is to be chosen here.
+    fn by_original_destination(
+        &self,
+        original: Option<OriginalDestination>,
+    ) -> Option<Result<Rc<EndpointState>, AttemptFailure>> {
+        let none = |cause: String| Some(Err(AttemptFailure::unprocessed(FailureKind::NoEndpoint, cause)));
+        match (&self.config.borrow().discovery, original) {
+            (Discovery::OriginalDst, None) => none("the connection has no original destination".to_owned()),
+            (Discovery::OriginalDst, Some(OriginalDestination { address, .. })) => {
+                Some(Ok(self.balancer.borrow_mut().adopt(address, || plain_endpoint(address))))
+            }
+            (Discovery::Dialled(_), Some(OriginalDestination { address, is_endpoint })) => {
+                match self.balancer.borrow().endpoint(address) {
+                    Some(endpoint) => Some(Ok(endpoint)),
+                    // Another member of a headless service may hold other data: nobody else will do.
+                    None if is_endpoint => {
+                        none(format!("{address}, which the client chose, is none of its endpoints"))
+                    }
+                    None => None,
+                }
+            }
+            _ => None,
+        }
     }
 
     fn why_none(&self, now: Instant) -> String {

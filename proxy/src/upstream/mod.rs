@@ -85,6 +85,23 @@ pub struct UpstreamSettings {
     pub egress: Option<crate::egress::Egress>,
 }
 
+/// Where the client wanted to go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OriginalDestination {
+    /// What it dialled.
+    pub address: SocketAddr,
+    /// It is the address of an endpoint, which the client chose itself: a headless service. Nobody else will do.
+    pub is_endpoint: bool,
+}
+
+impl OriginalDestination {
+    /// An address that stands for a service, or for nobody known.
+    #[must_use]
+    pub fn of(address: SocketAddr) -> Self {
+        Self { address, is_endpoint: false }
+    }
+}
+
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Destination<'a> {
@@ -93,7 +110,7 @@ pub struct Destination<'a> {
     /// Time-outs and retries; its clusters are not looked at.
     pub forward: Option<&'a Forward>,
     /// Where the client wanted to go, for clusters that go there.
-    pub original_dst: Option<SocketAddr>,
+    pub original_dst: Option<OriginalDestination>,
     /// What the client spoke.
     pub downstream: Version,
     /// What led here, for error messages.

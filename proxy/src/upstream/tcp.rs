@@ -1,14 +1,12 @@
 //! Connections that are passed on byte by byte.
 
-use std::net::SocketAddr;
-
 use tokio::time::Instant;
 use weft_model::provenance::Provenance;
 
 use super::connect::tls_to;
 use super::failure::{AttemptFailure, FailureKind, no_cluster};
 use super::limits::{Bounded, LimitGuard};
-use super::{Failure, Upstreams};
+use super::{Failure, OriginalDestination, Upstreams};
 use crate::balance::{ActiveGuard, Outcome};
 use crate::io::Io;
 use crate::telemetry::record::UpstreamRecord;
@@ -43,7 +41,7 @@ impl Upstreams {
     pub async fn connect_tcp(
         &self,
         cluster: &str,
-        original_dst: Option<SocketAddr>,
+        original_dst: Option<OriginalDestination>,
         provenance: &[Provenance],
     ) -> Result<TcpUpstream, Failure> {
         let Some(state) = self.cluster(cluster) else {

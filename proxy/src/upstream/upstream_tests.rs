@@ -8,9 +8,10 @@ use http::{StatusCode, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use weft_model::cluster::{CircuitBreakers, Cluster, Discovery, UpstreamHttp};
+use weft_model::snapshot::Snapshot;
 
 use super::test_support::*;
-use super::{Destination, Upstreams};
+use super::{Destination, OriginalDestination, UpstreamSettings, Upstreams};
 use crate::body::Body;
 use crate::error::{Progress, ResponseFlag};
 
@@ -370,7 +371,7 @@ fn original_destinations_are_gone_to_and_names_are_resolved() {
         let destination = Destination {
             cluster: CLUSTER,
             forward: None,
-            original_dst: Some(server.address),
+            original_dst: Some(OriginalDestination::of(server.address)),
             downstream: Version::HTTP_11,
             provenance: &[],
         };
@@ -378,6 +379,47 @@ fn original_destinations_are_gone_to_and_names_are_resolved() {
         let named = by(Discovery::Dns(vec![("127.0.0.1".into(), server.address.port())]));
         send(&named, &mut request("GET", Body::Empty), None).await.expect("an answer");
         assert_eq!(server.count(), 2);
+    });
+}
+
+#[test]
+fn the_endpoint_that_the_client_dialled_is_the_only_one_that_will_do() {
+    worker(async {
+        let (first, second) = (
+            serve_http(Version::HTTP_11, |_, _| status(200)).await,
+            serve_http(Version::HTTP_11, |_, _| status(200)).await,
+        );
+        let headless = cluster(UpstreamHttp::Http1, &[first.address, second.address]);
+        let Discovery::Static(set) = headless.discovery.clone() else { panic!() };
+        let headless = Cluster { discovery: Discovery::Dialled(CLUSTER.into()), ..headless };
+        let mut known = Snapshot::default();
+        known.clusters.insert(CLUSTER.into(), headless.into());
+        known.endpoints.insert(CLUSTER.into(), set.into());
+        let upstreams = Upstreams::new(UpstreamSettings::default());
+        upstreams.update(&known.into());
+        let to = |address, is_endpoint| Destination {
+            cluster: CLUSTER,
+            forward: None,
+            original_dst: Some(OriginalDestination { address, is_endpoint }),
+            downstream: Version::HTTP_11,
+            provenance: &[],
+        };
+        for _ in 0..6 {
+            let destination = to(second.address, true);
+            upstreams.send(&mut request("GET", Body::Empty), &destination).await.expect("an answer");
+        }
+        assert_eq!((first.count(), second.count()), (0, 6));
+        let stranger = refusing().await;
+        let failure = upstreams.send(&mut request("GET", Body::Empty), &to(stranger, true)).await;
+        let failure = failure.expect_err("nobody else will do");
+        assert_eq!(failure.error.flag, ResponseFlag::NoHealthyUpstream);
+        assert!(failure.error.message.contains(&stranger.to_string()), "{}", failure.error.message);
+        // Who dialled a virtual address has chosen nobody.
+        for _ in 0..6 {
+            let destination = to(stranger, false);
+            upstreams.send(&mut request("GET", Body::Empty), &destination).await.expect("an answer");
+        }
+        assert_eq!((first.count(), second.count()), (3, 9));
     });
 }
 

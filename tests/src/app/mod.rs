@@ -4,6 +4,7 @@
 mod answer;
 mod collector;
 mod dial;
+mod dns;
 mod grpc;
 mod http;
 mod tcp;
@@ -54,6 +55,12 @@ pub struct Serve {
     /// Traces over OTLP/gRPC, printed.
     #[arg(long)]
     pub collector: Vec<u16>,
+    /// A name server, over UDP and TCP.
+    #[arg(long)]
+    pub dns: Vec<u16>,
+    /// What the name server knows.
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    pub known: Vec<dns::KnownName>,
     /// Address to listen on; without it all, of both families.
     #[arg(long)]
     pub bind: Option<IpAddr>,
@@ -104,6 +111,9 @@ impl Serve {
         }
         for port in &self.collector {
             tokio::spawn(collector::serve(self.listen(*port).await?));
+        }
+        for port in &self.dns {
+            tokio::spawn(dns::serve(self.listen(*port).await?, dns::Names::of(&self.known)));
         }
         drop(stopping);
         println!("{} serves", self.instance);
