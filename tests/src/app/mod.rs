@@ -23,7 +23,7 @@ use tokio::sync::watch;
 #[command(name = "weft-test-app")]
 pub enum Program {
     /// Serve until SIGTERM, then finish what is under way.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Connect to wherever a test asks for, over a Unix socket.
     Dial {
         /// Where tests ask.
