@@ -123,8 +123,10 @@ async fn forwarded(asked: &str, settings: &DnsSettings) -> (Value, Vec<IpAddr>) 
 
 /// Who is asked for names that are not of the mesh, for people.
 fn resolvers(settings: &DnsSettings) -> Vec<String> {
-    let given = settings.upstreams.iter().map(ToString::to_string);
-    given.chain(settings.egress.is_some().then(|| "those of the machine".to_owned())).collect()
+    if settings.upstreams.is_empty() && settings.egress.is_some() {
+        return vec!["those of the machine".to_owned()];
+    }
+    settings.upstreams.iter().map(ToString::to_string).collect()
 }
 
 /// None of what is no name.

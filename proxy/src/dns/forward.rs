@@ -31,9 +31,9 @@ impl fmt::Display for Upstream {
     }
 }
 
-/// Who is asked, in this order.
+/// Who is asked, in this order. The machine's resolvers only where nobody was named instead of them.
 fn upstreams(settings: &DnsSettings) -> impl Iterator<Item = Upstream> {
-    let machines = if settings.egress.is_some() { MACHINES } else { 0 };
+    let machines = if settings.egress.is_some() && settings.upstreams.is_empty() { MACHINES } else { 0 };
     settings.upstreams.iter().copied().map(Upstream::At).chain((0..machines).map(Upstream::Machine))
 }
 

@@ -39,7 +39,7 @@ pub struct DnsSettings {
     pub address: SocketAddr,
     /// Who is asked for names that are not of the mesh, one after the other.
     pub upstreams: Vec<SocketAddr>,
-    /// The way to the resolvers of the machine, who are asked after `upstreams`; none: they are not.
+    /// The way to the resolvers of the machine, who are asked where `upstreams` is empty.
     pub egress: Option<crate::egress::Egress>,
     /// What short names are completed with.
     pub search: SearchDomains,
