@@ -5,7 +5,7 @@ set -euo pipefail
 
 # command:package
 demo=(ip:iproute2 iptables:iptables python3:python3 unshare:util-linux setpriv:util-linux cc:gcc make:make)
-test=("${demo[@]}" openssl:openssl nft:nftables)
+test=("${demo[@]}" openssl:openssl nft:nftables curl:curl)
 bench=("${test[@]}" wrk:wrk h2load:nghttp2-client haproxy:haproxy strace:strace taskset:util-linux)
 
 purpose=${1:-demo}
