@@ -20,7 +20,7 @@ use super::process::{ProcessRef, end_all, in_network, network_of};
 use super::record::{Isolation, State, WorkloadRecord, save};
 use super::specification::Start;
 use super::{application, client, files, listening, publish, sandbox, sidecar};
-use crate::command::{CommandError, CommandResult, FAILED, block_on};
+use crate::command::{CommandError, CommandResult, FAILED, event_loop};
 
 #[path = "supervise/signals.rs"]
 mod signals;
@@ -39,7 +39,13 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub fn supervise(start: Start, started: &mut dyn FnMut(Result<(), &CommandError>)) -> CommandResult {
     let mesh = MeshPaths { directory: start.directory.clone() };
     let paths = mesh.workload(&start.registration.namespace, &start.registration.name);
-    // Everything before the event loop: the kernel lets only a process with one thread enter namespaces.
+    let event_loop = event_loop()?;
+    // Heard from here on, so that an interrupt while the namespaces are made leaves nothing behind.
+    let signals = {
+        let _context = event_loop.enter();
+        Signals::new()?
+    };
+    // The kernel lets only a process with one thread enter namespaces, so nothing has been spawned yet.
     let prepared = publish::open(&start.specification.publish).and_then(|ports| {
         sandbox::make(&start, &paths)?;
         if start.specification.sidecar {
@@ -47,10 +53,10 @@ pub fn supervise(start: Start, started: &mut dyn FnMut(Result<(), &CommandError>
         }
         Ok(ports)
     });
-    block_on(async {
+    event_loop.block_on(async {
         let mut workload = Workload::new(start, mesh, paths);
         let result = match prepared {
-            Ok(ports) => workload.live(ports, started).await,
+            Ok(ports) => workload.live(ports, signals, started).await,
             Err(error) => Err(error),
         };
         if let Err(error) = &result {
@@ -115,9 +121,9 @@ impl Workload {
     async fn live(
         &mut self,
         ports: Vec<(std::net::TcpListener, u16)>,
+        mut signals: Signals,
         started: &mut dyn FnMut(Result<(), &CommandError>),
     ) -> CommandResult {
-        let mut signals = Signals::new()?;
         self.write()?;
         tokio::select! {
             ready = self.start_sidecar() => ready?,
