@@ -41,7 +41,11 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
         let _context = event_loop.enter();
         Interrupts::listen()?
     };
-    let mut interrupted = || event_loop.block_on(interrupts.so_far());
+    let mut came = None;
+    let mut interrupted = || {
+        came = came.take().or_else(|| event_loop.block_on(interrupts.so_far()));
+        came.clone()
+    };
     let began = Instant::now();
     let result = play(&stage, &mut interrupted);
     let interrupted = interrupted();
