@@ -17,6 +17,7 @@ use std::process::{Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
+use weft_tests::machine::{MACHINE, Machine};
 use weft_tests::mesh::{Mesh, ORDINARY_USER, built, said};
 use weft_tests::wait::{eventually, until};
 
@@ -151,6 +152,27 @@ async fn an_interrupted_run_leaves_no_workload() {
     let output = run.wait_with_output().await.unwrap();
     assert!(!output.status.success(), "{}", said(&output));
     none().await;
+}
+
+#[tokio::test]
+async fn a_workload_that_cannot_be_made_harms_nobody() {
+    // On a machine of its own, because what is shown is that no process of the machine is ended.
+    let machine = Machine::start(&["--instance", "bystander", "--http", "8080"], MACHINE);
+    let mesh = Mesh::plan().on(machine).up().await;
+    let shop = mesh.client("shop").await;
+    let url = format!("http://{MACHINE}:8080/");
+    shop.get(&url).await.expect(200);
+    mesh.good(&["run", "--detach", "--name", "first", "--publish", "8081:80", "--", "sleep", "1000"]).await;
+    let before = mesh.json(&["info"]).await["pid"].clone();
+    for detach in [&["--detach"][..], &[]] {
+        let again = ["run", "--name", "second", "--publish", "8081:80"];
+        let output = mesh.weft(&[&again, detach, &["--", "sleep", "1000"]].concat()).await;
+        assert_eq!(output.status.code(), Some(125), "{}", said(&output));
+        assert!(said(&output).contains("8081"), "{}", said(&output));
+    }
+    assert_eq!(shop.get(&url).await.expect(200).field("instance"), "bystander");
+    assert_eq!(mesh.json(&["info"]).await["pid"], before);
+    assert_eq!(mesh.workload("first").record().await["state"], "running");
 }
 
 #[tokio::test]

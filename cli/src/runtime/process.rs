@@ -144,6 +144,10 @@ pub fn network_of(process: &str) -> Option<u64> {
 /// All processes in a network namespace but those in `except`.
 #[must_use]
 pub fn in_network(network: u64, except: &BTreeSet<i32>) -> Vec<i32> {
+    // Who asks ends what is listed: whatever went wrong before, that is never what shares the machine's own network.
+    if network_of("1") == Some(network) {
+        return Vec::new();
+    }
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
