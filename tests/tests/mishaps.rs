@@ -92,6 +92,19 @@ async fn two_ups_at_once_make_one_mesh() {
 }
 
 #[tokio::test]
+async fn an_up_that_wants_another_mesh_is_told_so() {
+    let mesh = Mesh::plan().option("--trust-domain").option("one.example").up().await;
+    for same in [&["up"][..], &["up", "--trust-domain", "one.example"]] {
+        assert!(mesh.good(same).await.contains("is already up"));
+    }
+    let output = mesh.weft(&["up", "--trust-domain", "other.example", "--no-egress"]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let told = "is up with another choice of --trust-domain, --no-egress\n  `weft down --keep-state`";
+    assert!(said(&output).contains(told), "{}", said(&output));
+    mesh.good(&["info"]).await;
+}
+
+#[tokio::test]
 async fn an_interrupted_up_leaves_no_process() {
     for option in [None, Some("--explicit")] {
         let mesh = Mesh::up().await;

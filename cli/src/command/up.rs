@@ -85,7 +85,16 @@ async fn bring_up(
     let mut interrupts = Interrupts::listen()?;
     let held = |it: &MeshRecord| it.holder.as_ref().is_none_or(ProcessRef::alive);
     let mut mesh = match before {
-        Some(mesh) if held(&mesh) && (mesh.isolation == Isolation::Explicit) == args.explicit => mesh,
+        Some(mesh) if held(&mesh) && (mesh.isolation == Isolation::Explicit) == args.explicit => {
+            let mut unlike = choices.unlike(&mesh.control_plane_arguments);
+            unlike.extend((args.no_egress && mesh.egress.is_some()).then_some("--no-egress"));
+            if !unlike.is_empty() {
+                let message = format!("mesh `{}` is up with another choice of {}", globals.mesh, unlike.join(", "));
+                return Err(CommandError::new(FAILED, message)
+                    .hint("`weft down --keep-state` first: its workloads end, objects and root certificate stay"));
+            }
+            mesh
+        }
         Some(mesh) if held(&mesh) && mesh.control_plane.as_ref().is_some_and(ProcessRef::alive) => {
             let other = if args.explicit { "with namespaces" } else { "in explicit mode" };
             return Err(CommandError::new(FAILED, format!("mesh `{}` is up {other}", globals.mesh))

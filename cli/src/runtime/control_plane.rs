@@ -31,6 +31,36 @@ pub struct Choices {
     pub certificate_lifetime: Option<Duration>,
 }
 
+impl Choices {
+    /// Those that the user made, as arguments.
+    fn given(&self) -> Vec<(&'static str, String)> {
+        let mut given = Vec::new();
+        if let Some(directory) = &self.config_dir {
+            given.push(("--config-dir", directory.display().to_string()));
+        }
+        if let Some((certificate, key)) = &self.root {
+            given.push(("--root-cert", certificate.display().to_string()));
+            given.push(("--root-key", key.display().to_string()));
+        }
+        if let Some(domain) = &self.trust_domain {
+            given.push(("--trust-domain", domain.clone()));
+        }
+        if let Some(lifetime) = self.certificate_lifetime {
+            given.push(("--certificate-lifetime", humantime::format_duration(lifetime).to_string()));
+        }
+        given
+    }
+
+    /// Names of those in which a mesh that is up is not as the user wants it.
+    #[must_use]
+    pub fn unlike(&self, arguments: &[String]) -> Vec<&'static str> {
+        let has = |name: &str, value: &String| {
+            arguments.windows(2).any(|pair| pair[0] == name && pair[1] == *value)
+        };
+        self.given().into_iter().filter(|(name, value)| !has(name, value)).map(|(name, _)| name).collect()
+    }
+}
+
 /// The control plane's arguments: kept in the record, because after a crash it must come back at the same address.
 ///
 /// # Errors
@@ -57,18 +87,8 @@ pub fn arguments(
             add("--workload-network-v6", NETWORK_V6.to_owned());
         }
     }
-    if let Some(directory) = &choices.config_dir {
-        add("--config-dir", directory.display().to_string());
-    }
-    if let Some((certificate, key)) = &choices.root {
-        add("--root-cert", certificate.display().to_string());
-        add("--root-key", key.display().to_string());
-    }
-    if let Some(domain) = &choices.trust_domain {
-        add("--trust-domain", domain.clone());
-    }
-    if let Some(lifetime) = choices.certificate_lifetime {
-        add("--certificate-lifetime", humantime::format_duration(lifetime).to_string());
+    for (name, value) in choices.given() {
+        add(name, value);
     }
     if isolation == Isolation::Explicit {
         arguments.push("--explicit".to_owned());
