@@ -315,6 +315,40 @@ impl Mesh {
         .await;
     }
 
+    /// Processes, links of the machine, mounts and files by which the mesh could be told.
+    #[must_use]
+    pub fn traces(&self) -> Vec<String> {
+        let home = self.home().display().to_string();
+        let mut traces: Vec<String> = fs::read_dir("/proc")
+            .expect("/proc is there")
+            .filter_map(|entry| {
+                let process = entry.ok()?.path();
+                let read = |name: &str| {
+                    fs::read(process.join(name)).map(|it| String::from_utf8_lossy(&it).into_owned())
+                };
+                let (line, environment) = (read("cmdline").ok()?, read("environ").unwrap_or_default());
+                (line.contains(&home) || environment.contains(&home)).then(|| line.replace('\0', " "))
+            })
+            .collect();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc is there");
+        traces.extend(mounts.lines().filter(|line| line.contains(&home)).map(str::to_owned));
+        let links = fs::read_to_string("/proc/net/dev").expect("/proc is there");
+        let ours = |line: &&str| ["weft", "wv"].iter().any(|it| line.trim_start().starts_with(it));
+        traces.extend(links.lines().filter(ours).map(str::to_owned));
+        if self.home().exists() {
+            traces.push(home);
+        }
+        traces
+    }
+
+    /// What it wrote down about itself, in a file of its state.
+    #[must_use]
+    pub fn written(&self, file: &str) -> Value {
+        let path = self.state().join(file);
+        let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
     fn print_logs(&self) {
         eprintln!("---- {} ----\n{}", self.name, end_of(&self.state().join("control-plane.log")));
         for workload in fs::read_dir(self.state().join("workloads")).into_iter().flatten().flatten() {

@@ -8,9 +8,6 @@
     reason = "a scenario ends at what it did not expect"
 )]
 
-use std::fs;
-use std::path::Path;
-
 use weft_tests::mesh::{Mesh, Plan, said};
 use weft_tests::wait::{eventually, until};
 
@@ -47,27 +44,6 @@ async fn pain_03_a_job_ends_with_its_own_exit_code_and_leaves_nothing_running() 
         if ended { Ok(()) } else { Err(record.to_string()) }
     })
     .await;
-}
-
-/// Processes, links, mounts and files by which a mesh could be told.
-fn traces(mesh: &Mesh) -> Vec<String> {
-    let home = mesh.home().display().to_string();
-    let mut traces: Vec<String> = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| {
-            let process = entry.ok()?.path();
-            let read =
-                |name: &str| fs::read(process.join(name)).map(|it| String::from_utf8_lossy(&it).into_owned());
-            let (line, environment) = (read("cmdline").ok()?, read("environ").unwrap_or_default());
-            (line.contains(&home) || environment.contains(&home)).then(|| line.replace('\0', " "))
-        })
-        .collect();
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    traces.extend(mounts.lines().filter(|line| line.contains(&home)).map(str::to_owned));
-    if Path::new(&home).exists() {
-        traces.push(home);
-    }
-    traces
 }
 
 /// What every kind of mesh must be able to do.
@@ -119,7 +95,7 @@ spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews, subset: v
     })
     .await;
     mesh.good(&["down"]).await;
-    until("every trace is gone", || traces(&mesh).is_empty()).await;
+    until("every trace is gone", || mesh.traces().is_empty()).await;
     assert!(mesh.good(&["down"]).await.contains("is not up"));
 }
 
@@ -170,7 +146,7 @@ spec: {hosts: [reviews], http: [{fault: {abort: {httpStatus: 418, percentage: {v
     assert!(said(&output).contains("418"), "{}", said(&output));
     reviews.stop().await;
     mesh.good(&["down"]).await;
-    until("every trace is gone", || traces(&mesh).is_empty()).await;
+    until("every trace is gone", || mesh.traces().is_empty()).await;
 }
 
 #[tokio::test]

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use weft_proto::api::{Accepted, ApplyEvent, ApplyRequest, Change, Finding, Rollout, Severity, apply_event::Event};
 
-use super::{CommandResult, FAILED, Globals, INCOMPLETE, ask};
+use super::{CommandError, CommandResult, FAILED, Globals, INCOMPLETE, ask};
 use crate::files;
 use crate::output::{Colour, Format, FormatArgs, coloured, print};
+use crate::runtime::interrupt::Interrupts;
 
 /// Bring policy and service objects into the mesh.
 ///
@@ -46,6 +47,12 @@ pub struct Args {
 /// When files cannot be read or the control plane cannot be asked.
 pub fn run(args: Args, globals: &Globals) -> CommandResult {
     let files = files::read(&args.files)?;
+    let named: Vec<&str> = files.iter().map(|file| if file.path == "-" { "standard input" } else { &file.path }).collect();
+    // A pipe whose other end failed must not look like success.
+    let blank = |text: &str| text.lines().all(|line| matches!(line.trim(), "" | "---") || line.trim().starts_with('#'));
+    if files.iter().all(|file| blank(&file.content)) {
+        return Err(CommandError::new(FAILED, format!("no object in {}: nothing was applied", named.join(", "))));
+    }
     let request = ApplyRequest {
         files,
         namespace: args.namespace,
@@ -65,9 +72,20 @@ pub(super) async fn follow(
     format: Format,
     dry_run: bool,
 ) -> CommandResult {
-    let mut seen = Vec::new();
+    let mut seen: Vec<ApplyEvent> = Vec::new();
     let mut code = 0;
-    while let Some(event) = events.message().await? {
+    let mut interrupts = Interrupts::listen()?;
+    loop {
+        let next = tokio::select! {
+            biased;
+            interrupted = interrupts.next() => return Err(interrupted.hint(if seen.is_empty() {
+                "`weft get` shows whether the change was made"
+            } else {
+                "the change is made, and goes on to the sidecars: `weft proxy status` shows how far they are"
+            })),
+            next = events.message() => next?,
+        };
+        let Some(event) = next else { break };
         if format == Format::Table {
             print(&describe(&event, dry_run))?;
         }

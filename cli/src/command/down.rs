@@ -4,6 +4,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use super::{CommandError, CommandResult, FAILED, Globals, NOT_FOUND, block_on};
+use crate::output::print;
 use crate::runtime::paths::MeshPaths;
 use crate::runtime::record::{self, WorkloadRecord};
 use crate::runtime::stop;
@@ -26,8 +27,11 @@ pub struct Args {
 /// When a workload is not known, or a file cannot be removed.
 pub fn run(args: Args, globals: &Globals) -> CommandResult {
     let paths = MeshPaths::of(&globals.mesh)?;
-    if !paths.directory.exists() {
-        println!("mesh `{}` is not up", globals.mesh);
+    if !paths.exists()? {
+        if !args.workloads.is_empty() {
+            return Err(paths.not_up());
+        }
+        print(&format!("mesh `{}` is not up\n", globals.mesh))?;
         return Ok(ExitCode::SUCCESS);
     }
     let _lock = paths.lock()?;
@@ -48,7 +52,7 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
     })?;
     let made_base = matches!(&mesh, Ok(Some(mesh)) if mesh.made_base_directory);
     remove(&paths, args.keep_state, made_base)?;
-    println!("mesh `{}` is down", globals.mesh);
+    print(&format!("mesh `{}` is down\n", globals.mesh))?;
     mesh.map(|_| ExitCode::SUCCESS)
 }
 
@@ -62,7 +66,7 @@ fn some(paths: &MeshPaths, all: &[WorkloadRecord], names: &[String]) -> CommandR
         Ok(())
     })?;
     for workload in chosen {
-        println!("{}.{} is down", workload.name, workload.namespace);
+        print(&format!("{}.{} is down\n", workload.name, workload.namespace))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -42,6 +42,9 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
     let (path, supervisor) = match &args.workload {
         None => (paths.control_plane_log(), record::running_mesh(&paths)?.control_plane),
         Some(name) => {
+            if !paths.exists()? {
+                return Err(paths.not_up());
+            }
             let all = record::workloads(&paths);
             let workload = down::find(&all, name)?;
             let own = paths.workload(&workload.namespace, &workload.name);

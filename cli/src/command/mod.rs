@@ -1,6 +1,7 @@
 //! One file per command. To add one: its file with `Args` and `run`, and its line in `commands!`.
 
 use std::fmt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -10,6 +11,7 @@ use weft_proto::api::mesh_client::MeshClient;
 use crate::runtime::client;
 use crate::runtime::name::MeshName;
 use crate::runtime::paths::MeshPaths;
+use crate::runtime::record;
 
 /// Makes the modules, the enum that clap parses and the dispatch. A command's help text is its `Args`' doc comment.
 macro_rules! commands {
@@ -143,22 +145,30 @@ impl std::error::Error for CommandError {}
 /// # Errors
 /// The command's own, or that the system gives no event queue.
 pub fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+    event_loop()?.block_on(work)
+}
+
+/// What [`block_on`] runs on, for who needs it before there is anything to wait for.
+///
+/// # Errors
+/// When the system gives no event queue.
+pub fn event_loop() -> Result<tokio::runtime::Runtime, CommandError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| CommandError::new(FAILED, format!("cannot start the event loop: {error}")))?
-        .block_on(work)
+        .map_err(|error| CommandError::new(FAILED, format!("cannot start the event loop: {error}")))
 }
 
 /// Asks the mesh's control plane, and gives what `ask` makes of the answers.
 ///
 /// # Errors
-/// When the control plane does not answer, or refuses.
+/// When the mesh is not up, or its control plane does not answer or refuses.
 pub fn ask<T, F>(globals: &Globals, ask: impl FnOnce(MeshClient<Channel>) -> F) -> Result<T, CommandError>
 where
     F: Future<Output = Result<T, CommandError>>,
 {
     let paths = MeshPaths::of(&globals.mesh)?;
+    record::running_mesh(&paths)?;
     block_on(async { ask(client::connect(&paths.control_socket()).await?).await })
 }
 
@@ -169,7 +179,8 @@ pub fn main() -> ExitCode {
     match cli.command.run(&cli.globals) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("weft: {error}");
+            // Where nobody can be told, the exit code still says it.
+            let _ = writeln!(std::io::stderr(), "weft: {error}");
             ExitCode::from(error.code)
         }
     }

@@ -1,13 +1,18 @@
 //! `weft run`.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
 use super::{CommandError, CommandResult, FAILED, Globals, USAGE, block_on};
+use crate::output::print;
 use crate::runtime::control_plane::free_port;
+use crate::runtime::interrupt::Interrupts;
 use crate::runtime::paths::{MeshPaths, log_file, private_directory};
+use crate::runtime::process::ProcessRef;
 use crate::runtime::record::{self, Isolation, MeshRecord, Port};
 use crate::runtime::specification::{Publish, Registration, Specification, Start, pair};
 use crate::runtime::{client, listening, supervise, tool};
@@ -17,7 +22,7 @@ const NOT_STARTED: u8 = 125;
 
 /// Run a process inside the mesh, in a network namespace of its own with a sidecar.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  weft run --service reviews --version v2 --port http:9080 --detach -- python3 reviews.py\n  weft run -- curl -s http://reviews:9080/            # a client inside the mesh\n  weft run --no-sidecar -- curl -s http://reviews:9080/   # a client outside of it\n  weft run --service web --port http:8000 --publish 8080:8000 -- ./web\n\nThe exit code is the application's (128 and the signal's number when it was killed), or 125 when it could not be\nstarted. The application starts after its sidecar is ready, and the sidecar leaves after the application.")]
+#[command(after_help = "Examples:\n  weft run --service reviews --version v2 --port http:9080 --detach -- python3 reviews.py\n  weft run -- curl -s http://reviews:9080/            # a client inside the mesh\n  weft run --no-sidecar -- curl -s http://reviews:9080/   # a client outside of it\n  weft run --service web --port http:8000 --publish 8080:8000 -- ./web\n\nThe exit code is the application's (128 and the signal's number when it was killed), or 125 when it could not be started. The application starts after its sidecar is ready, and the sidecar leaves after the application.")]
 pub struct Args {
     /// The service it is part of: the name others call. Without it, it is a client only.
     #[arg(long, value_name = "NAME")]
@@ -86,6 +91,7 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
     let (detached, explicit) = (args.detach, args.explicit);
     let specification = specification(args)?;
     let mesh = record::running_mesh(&paths)?;
+    paths.own()?;
     if explicit && mesh.isolation != Isolation::Explicit {
         return Err(CommandError::new(FAILED, format!("mesh `{}` has namespaces: nothing on loopback can join", globals.mesh))
             .hint("start another one for it: weft up --explicit --mesh NAME"));
@@ -94,7 +100,7 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
     let workload = paths.workload(&start.registration.namespace, &start.registration.name);
     let _ = fs::remove_dir_all(&workload.directory);
     private_directory(&workload.directory)?;
-    if detached { background(&start, &paths) } else { foreground(start) }
+    if detached { block_on(background(&start, &paths)) } else { foreground(start) }
 }
 
 fn foreground(start: Start) -> CommandResult {
@@ -127,6 +133,10 @@ fn specification(args: Args) -> Result<Specification, CommandError> {
     let mut mistakes = specification.mistakes();
     if tool::in_path(&specification.command[0]).is_none() {
         mistakes.push(format!("`{}` is not a program, nor one in PATH", specification.command[0]));
+    }
+    if specification.directory.to_str().is_none() {
+        let directory = specification.directory.display();
+        mistakes.push(format!("the working directory {directory} is not a path in UTF-8: call it from another"));
     }
     if mistakes.is_empty() { Ok(specification) } else { Err(CommandError::new(USAGE, mistakes.join("\n  "))) }
 }
@@ -185,11 +195,12 @@ async fn register(
 }
 
 /// Starts a supervisor of its own and waits until it says how the start went.
-fn background(start: &Start, paths: &MeshPaths) -> CommandResult {
+async fn background(start: &Start, paths: &MeshPaths) -> CommandResult {
     let workload = paths.workload(&start.registration.namespace, &start.registration.name);
     let failed = |error: &dyn std::fmt::Display| CommandError::new(NOT_STARTED, format!("cannot start a supervisor: {error}"));
     let description = serde_json::to_vec(start).map_err(|error| failed(&error))?;
-    let mut child = Command::new("/proc/self/exe")
+    let mut interrupts = Interrupts::listen()?;
+    let mut child = tokio::process::Command::new("/proc/self/exe")
         .args(["internal", "supervise"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -197,24 +208,35 @@ fn background(start: &Start, paths: &MeshPaths) -> CommandResult {
         .spawn()
         .map_err(|error| failed(&error))?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(&description).map_err(|error| failed(&error))?;
+        stdin.write_all(&description).await.map_err(|error| failed(&error))?;
     }
     let mut answer = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout).read_line(&mut answer).map_err(|error| failed(&error))?;
-    }
+    let mut said = BufReader::new(child.stdout.take().ok_or_else(|| failed(&"it has no output"))?);
+    let interrupted = tokio::select! {
+        biased;
+        interrupted = interrupts.next() => Some(interrupted),
+        read = said.read_line(&mut answer) => read.map(|_| None).map_err(|error| failed(&error))?,
+    };
     let given = &start.registration;
+    if let Some(error) = interrupted {
+        // A workload that nobody has been told of is not left behind.
+        if let Some(supervisor) = child.id().and_then(|pid| ProcessRef::of(pid.cast_signed())) {
+            supervisor.signal(Signal::SIGTERM);
+        }
+        let _ = child.wait().await;
+        return Err(error.hint(format!("{}.{} was stopped", given.name, given.namespace)));
+    }
     match serde_json::from_str::<Result<(), (String, Option<String>, u8)>>(&answer) {
         Ok(Ok(())) => {
-            println!("{}.{} runs: {}", given.name, given.namespace, whereabouts(start));
+            print(&format!("{}.{} runs: {}\n", given.name, given.namespace, whereabouts(start)))?;
             Ok(ExitCode::SUCCESS)
         }
         Ok(Err((message, hint, _))) => {
-            let _ = child.wait();
+            let _ = child.wait().await;
             Err(CommandError { message, hint, code: NOT_STARTED })
         }
         Err(_) => {
-            let _ = child.wait();
+            let _ = child.wait().await;
             let said = fs::read_to_string(workload.supervisor_log()).unwrap_or_default();
             let _ = fs::remove_dir_all(&workload.directory);
             Err(failed(&format!("it ended without a word\n  {}", said.trim())))

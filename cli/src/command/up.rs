@@ -1,5 +1,7 @@
 //! `weft up`.
 
+mod next_steps;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,6 +10,8 @@ use crate::runtime::control_plane::{self, Choices};
 use crate::runtime::paths::MeshPaths;
 use crate::runtime::process::ProcessRef;
 use crate::runtime::record::{self, Isolation, MeshRecord};
+use crate::output::print;
+use crate::runtime::interrupt::Interrupts;
 use crate::runtime::{egress, hold, stop, tool};
 
 /// Start a mesh on this machine: its network and its control plane.
@@ -54,14 +58,43 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
         trust_domain: args.trust_domain.clone(),
         certificate_lifetime: args.certificate_lifetime,
     };
+    if paths.exists()? {
+        paths.own()?;
+    }
     let base = paths.directory.parent().map(Path::to_path_buf);
     let made_base_directory = base.is_some_and(|it| !it.exists());
     let _lock = paths.lock()?;
     paths.create()?;
     let before = record::mesh(&paths)?;
+    let made = made_base_directory || before.as_ref().is_some_and(|it| it.made_base_directory);
+    let said = block_on(bring_up(&paths, globals, &args, &choices, before, made))?;
+    // Last, because the mesh is up whether or not anybody can be told.
+    print(&said)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Leaves a mesh that is up, or none: also when it fails or is interrupted half-way. Gives what the user is to know.
+async fn bring_up(
+    paths: &MeshPaths,
+    globals: &Globals,
+    args: &Args,
+    choices: &Choices,
+    before: Option<MeshRecord>,
+    made_base_directory: bool,
+) -> Result<String, CommandError> {
+    let mut interrupts = Interrupts::listen()?;
     let held = |it: &MeshRecord| it.holder.as_ref().is_none_or(ProcessRef::alive);
     let mut mesh = match before {
-        Some(mesh) if held(&mesh) && (mesh.isolation == Isolation::Explicit) == args.explicit => mesh,
+        Some(mesh) if held(&mesh) && (mesh.isolation == Isolation::Explicit) == args.explicit => {
+            let mut unlike = choices.unlike(&mesh.control_plane_arguments);
+            unlike.extend((args.no_egress && mesh.egress.is_some()).then_some("--no-egress"));
+            if !unlike.is_empty() {
+                let message = format!("mesh `{}` is up with another choice of {}", globals.mesh, unlike.join(", "));
+                return Err(CommandError::new(FAILED, message)
+                    .hint("`weft down --keep-state` first: its workloads end, objects and root certificate stay"));
+            }
+            mesh
+        }
         Some(mesh) if held(&mesh) && mesh.control_plane.as_ref().is_some_and(ProcessRef::alive) => {
             let other = if args.explicit { "with namespaces" } else { "in explicit mode" };
             return Err(CommandError::new(FAILED, format!("mesh `{}` is up {other}", globals.mesh))
@@ -69,30 +102,30 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
         }
         before => {
             if let Some(left) = &before {
-                block_on(async {
-                    stop::workloads(&paths, &record::workloads(&paths)).await;
-                    stop::mesh(left).await;
-                    Ok(())
-                })?;
+                stop::workloads(paths, &record::workloads(paths)).await;
+                stop::mesh(left).await;
             }
-            let made = made_base_directory || before.is_some_and(|it| it.made_base_directory);
-            fresh(&paths, globals, &args, &choices, made)?
+            fresh(paths, globals, args, choices, made_base_directory).await?
         }
     };
-    record::save(&paths.mesh_record(), &mesh)?;
-    let result = block_on(answering(&paths, &mut mesh, globals));
-    if result.is_err() && record::workloads(&paths).is_empty() {
+    let result = tokio::select! {
+        biased;
+        interrupted = interrupts.next() => Err(interrupted),
+        result = answering(paths, &mut mesh, globals) => result,
+    };
+    if result.is_err() && record::workloads(paths).is_empty() {
         // Nothing depends on the network yet: a failed start leaves no process.
-        block_on(async {
-            stop::mesh(&mesh).await;
-            Ok(())
-        })?;
+        stop::mesh(&mesh).await;
+        return result.map_err(|error| match error.hint {
+            None => error.hint("no process of the mesh is left"),
+            Some(_) => error,
+        });
     }
     result
 }
 
 /// The first start: makes the network.
-fn fresh(
+async fn fresh(
     paths: &MeshPaths,
     globals: &Globals,
     args: &Args,
@@ -107,7 +140,7 @@ fn fresh(
     };
     let control_plane_program = control_plane::program()?;
     let control_plane_arguments = control_plane::arguments(paths, &globals.mesh, isolation, choices)?;
-    let egress = if explicit || args.no_egress { None } else { Some(block_on(egress::start(paths, isolation))?) };
+    let egress = if explicit || args.no_egress { None } else { Some(egress::start(paths, isolation).await?) };
     let held = if explicit { Ok(None) } else { hold::start(isolation).map(Some) };
     let held = held.inspect_err(|_| {
         if let Some(process) = &egress {
@@ -127,8 +160,13 @@ fn fresh(
     })
 }
 
-/// Makes sure that a control plane answers, and says so.
-async fn answering(paths: &MeshPaths, mesh: &mut MeshRecord, globals: &Globals) -> CommandResult {
+/// Makes sure that a control plane answers; gives the good news.
+async fn answering(
+    paths: &MeshPaths,
+    mesh: &mut MeshRecord,
+    globals: &Globals,
+) -> Result<String, CommandError> {
+    record::save(&paths.mesh_record(), mesh)?;
     if let Some(process) = mesh.egress.as_mut().filter(|process| !process.alive()) {
         *process = egress::start(paths, mesh.isolation).await?;
         record::save(&paths.mesh_record(), mesh)?;
@@ -136,8 +174,8 @@ async fn answering(paths: &MeshPaths, mesh: &mut MeshRecord, globals: &Globals) 
     let first = mesh.control_plane.is_none();
     if mesh.control_plane.as_ref().is_some_and(ProcessRef::alive) {
         if let Ok(info) = control_plane::info(paths).await {
-            println!("mesh `{}` is already up: control plane {} (pid {})", globals.mesh, info.version, info.pid);
-            return Ok(ExitCode::SUCCESS);
+            let (version, pid) = (info.version, info.pid);
+            return Ok(format!("mesh `{}` is already up: control plane {version} (pid {pid})\n", globals.mesh));
         }
         if let Some(stuck) = &mesh.control_plane {
             stuck.end(std::time::Duration::from_secs(5)).await;
@@ -147,12 +185,9 @@ async fn answering(paths: &MeshPaths, mesh: &mut MeshRecord, globals: &Globals) 
     mesh.control_plane = Some(process);
     record::save(&paths.mesh_record(), mesh)?;
     let again = if first { "is up" } else { "has its control plane back" };
-    println!("mesh `{}` {again}: trust domain {}, state in {}", globals.mesh, info.trust_domain, paths.directory.display());
-    if first {
-        println!("next: weft run --service hello --port http:8000 --detach -- python3 -m http.server 8000");
-        println!("      weft run -- curl -s http://hello:8000/");
-    }
-    Ok(ExitCode::SUCCESS)
+    let (name, domain, place) = (&globals.mesh, info.trust_domain, paths.directory.display());
+    let news = format!("mesh `{name}` {again}: trust domain {domain}, state in {place}\n");
+    Ok(if first { news + &next_steps::here(name, mesh.isolation) } else { news })
 }
 
 /// An absolute path, because the control plane runs elsewhere.

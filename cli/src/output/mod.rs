@@ -66,3 +66,8 @@ pub fn print(text: &str) -> Result<(), CommandError> {
         _ => Ok(()),
     }
 }
+
+/// Writes a line of what is going on, which is no result: nobody need be there to read it.
+pub fn say(line: &str) {
+    let _ = print(&format!("{line}\n"));
+}

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use weft_proto::api::{InfoRequest, InfoResponse};
@@ -10,7 +10,7 @@ use weft_proto::api::{InfoRequest, InfoResponse};
 use super::name::MeshName;
 use super::network::{self, DISCOVERY_PORT, NETWORK_V4, NETWORK_V6};
 use super::paths::{MeshPaths, last_lines, log_file};
-use super::process::ProcessRef;
+use super::process::{ProcessRef, Starting};
 use super::record::{Isolation, MeshRecord};
 use super::{client, tool};
 use crate::command::{CommandError, FAILED, NOT_UP};
@@ -29,6 +29,36 @@ pub struct Choices {
     pub trust_domain: Option<String>,
     /// How long workloads' certificates last at most.
     pub certificate_lifetime: Option<Duration>,
+}
+
+impl Choices {
+    /// Those that the user made, as arguments.
+    fn given(&self) -> Vec<(&'static str, String)> {
+        let mut given = Vec::new();
+        if let Some(directory) = &self.config_dir {
+            given.push(("--config-dir", directory.display().to_string()));
+        }
+        if let Some((certificate, key)) = &self.root {
+            given.push(("--root-cert", certificate.display().to_string()));
+            given.push(("--root-key", key.display().to_string()));
+        }
+        if let Some(domain) = &self.trust_domain {
+            given.push(("--trust-domain", domain.clone()));
+        }
+        if let Some(lifetime) = self.certificate_lifetime {
+            given.push(("--certificate-lifetime", humantime::format_duration(lifetime).to_string()));
+        }
+        given
+    }
+
+    /// Names of those in which a mesh that is up is not as the user wants it.
+    #[must_use]
+    pub fn unlike(&self, arguments: &[String]) -> Vec<&'static str> {
+        let has = |name: &str, value: &String| {
+            arguments.windows(2).any(|pair| pair[0] == name && pair[1] == *value)
+        };
+        self.given().into_iter().filter(|(name, value)| !has(name, value)).map(|(name, _)| name).collect()
+    }
 }
 
 /// The control plane's arguments: kept in the record, because after a crash it must come back at the same address.
@@ -57,18 +87,8 @@ pub fn arguments(
             add("--workload-network-v6", NETWORK_V6.to_owned());
         }
     }
-    if let Some(directory) = &choices.config_dir {
-        add("--config-dir", directory.display().to_string());
-    }
-    if let Some((certificate, key)) = &choices.root {
-        add("--root-cert", certificate.display().to_string());
-        add("--root-key", key.display().to_string());
-    }
-    if let Some(domain) = &choices.trust_domain {
-        add("--trust-domain", domain.clone());
-    }
-    if let Some(lifetime) = choices.certificate_lifetime {
-        add("--certificate-lifetime", humantime::format_duration(lifetime).to_string());
+    for (name, value) in choices.given() {
+        add(name, value);
     }
     if isolation == Isolation::Explicit {
         arguments.push("--explicit".to_owned());
@@ -110,32 +130,32 @@ pub async fn start(
     }
     command.arg("--").arg(&record.control_plane_program).args(&record.control_plane_arguments);
     command.stdin(Stdio::null()).stdout(log).stderr(again).current_dir("/");
-    let mut child = command
+    let child = command
         .spawn()
         .map_err(|error| CommandError::new(FAILED, format!("cannot start the control plane: {error}")))?;
-    match answer(paths, &mut child).await {
+    let mut starting = Starting::new(child);
+    match answer(paths, &mut starting).await {
         Ok(info) => {
-            let process = ProcessRef::of(child.id().cast_signed())
-                .ok_or_else(|| CommandError::new(FAILED, "the control plane ended at once"))?;
+            let process =
+                starting.up().ok_or_else(|| CommandError::new(FAILED, "the control plane ended at once"))?;
             Ok((process, info))
         }
         Err(error) => {
-            let _ = child.kill();
-            let _ = child.wait();
+            drop(starting);
             let tail = last_lines(&paths.control_plane_log(), 12).join("\n  ");
             Err(error.hint(format!("the end of its log:\n  {tail}")))
         }
     }
 }
 
-async fn answer(paths: &MeshPaths, child: &mut Child) -> Result<InfoResponse, CommandError> {
+async fn answer(paths: &MeshPaths, starting: &mut Starting) -> Result<InfoResponse, CommandError> {
     let end = tokio::time::Instant::now() + START;
     loop {
         let why = match info(paths).await {
             Ok(info) => return Ok(info),
             Err(error) => error.message,
         };
-        if let Ok(Some(status)) = child.try_wait() {
+        if let Ok(Some(status)) = starting.ended() {
             return Err(CommandError::new(
                 FAILED,
                 format!("the control plane ended ({status}) before it answered"),

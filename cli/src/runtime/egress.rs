@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::network::{NETWORK_V4, NETWORK_V6};
 use super::paths::{MeshPaths, last_lines, log_file};
-use super::process::ProcessRef;
+use super::process::{ProcessRef, Starting};
 use super::record::Isolation;
 use super::tool;
 use crate::command::{CommandError, FAILED};
@@ -37,20 +37,18 @@ pub async fn start(paths: &MeshPaths, isolation: Isolation) -> Result<ProcessRef
     }
     command.arg("--").arg(program).arg("egress").arg("--socket").arg(&socket);
     command.stdin(Stdio::null()).stdout(log).stderr(again).current_dir("/");
-    let mut child = command.spawn().map_err(|error| failed(&error))?;
+    let mut starting = Starting::new(command.spawn().map_err(|error| failed(&error))?);
     let end = Instant::now() + START;
     while UnixStream::connect(&socket).await.is_err() {
-        let ended = child.try_wait().map_err(|error| failed(&error))?;
+        let ended = starting.ended().map_err(|error| failed(&error))?;
         if ended.is_some() || Instant::now() > end {
-            let _ = child.kill();
-            let _ = child.wait();
             let tail = last_lines(&paths.egress_log(), 12).join("\n  ");
             let why = ended.map_or_else(|| "it does not answer".to_owned(), |status| status.to_string());
             return Err(failed(&why).hint(format!("the end of its log:\n  {tail}")));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    ProcessRef::of(child.id().cast_signed()).ok_or_else(|| failed(&"it ended at once"))
+    starting.up().ok_or_else(|| failed(&"it ended at once"))
 }
 
 /// What a sidecar is told of it.

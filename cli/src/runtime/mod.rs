@@ -18,6 +18,7 @@ pub mod tool;
 pub mod network;
 pub mod isolation;
 pub mod hold;
+pub mod interrupt;
 pub mod client;
 pub mod admin;
 pub mod control_plane;

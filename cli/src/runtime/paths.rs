@@ -2,14 +2,15 @@
 
 use std::env;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::name::MeshName;
-use crate::command::{CommandError, FAILED, LACKING};
+use crate::command::{CommandError, FAILED, LACKING, NOT_UP};
 
 /// The kernel's limit for a Unix socket's path, without the final zero byte (`sockaddr_un`).
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -44,14 +45,68 @@ impl MeshPaths {
                 .hint("set WEFT_HOME to a directory that the mesh can keep its state in"));
         };
         let paths = Self { directory: base.join(mesh.as_str()) };
+        // It is written into records, and handed to programs.
+        if paths.directory.to_str().is_none() {
+            return Err(CommandError::new(
+                LACKING,
+                format!("{} is not a path in UTF-8", paths.directory.display()),
+            )
+            .hint("set WEFT_HOME to one that is"));
+        }
         if paths.socket("00000000").as_os_str().len() > LONGEST_SOCKET_PATH {
             return Err(CommandError::new(
                 LACKING,
                 format!("{} is too long a path for Unix sockets", paths.directory.display()),
             )
-            .hint(format!("set WEFT_HOME to a path of at most {} characters", LONGEST_SOCKET_PATH - 30)));
+            .hint(format!("set WEFT_HOME to a path of at most {} characters", paths.longest_base())));
         }
         Ok(paths)
+    }
+
+    /// How many bytes are left for the directory above this mesh's.
+    fn longest_base(&self) -> usize {
+        let base = self.directory.parent().map_or(0, |it| it.as_os_str().len());
+        (LONGEST_SOCKET_PATH + base).saturating_sub(self.socket("00000000").as_os_str().len())
+    }
+
+    /// The mesh's name.
+    fn mesh_name(&self) -> String {
+        self.directory.file_name().unwrap_or_default().display().to_string()
+    }
+
+    /// Whether the mesh has files.
+    ///
+    /// # Errors
+    /// When they are not this user's to look at.
+    pub fn exists(&self) -> Result<bool, CommandError> {
+        // Of a directory that may be looked into, what it holds may still be hidden.
+        self.directory
+            .try_exists()
+            .and_then(|there| if there { self.mesh_record().try_exists().map(|_| true) } else { Ok(false) })
+            .map_err(|error| unreadable(&self.directory, &error))
+    }
+
+    /// Whether the mesh is this user's: whoever starts processes in one writes files that its owner could not remove.
+    ///
+    /// # Errors
+    /// When it is another's, with his number.
+    pub fn own(&self) -> Result<(), CommandError> {
+        let owner = fs::metadata(&self.directory).map_err(|error| unreadable(&self.directory, &error))?.uid();
+        if owner == nix::unistd::geteuid().as_raw() {
+            return Ok(());
+        }
+        let place = self.directory.display();
+        Err(CommandError::new(LACKING, format!("{place} belongs to another user, with the id {owner}"))
+            .hint("run `weft` as that user, or set WEFT_HOME to a directory of your own"))
+    }
+
+    /// There is no mesh here that could be asked.
+    #[must_use]
+    pub fn not_up(&self) -> CommandError {
+        let name = self.mesh_name();
+        let option = if name == "default" { String::new() } else { format!(" --mesh {name}") };
+        CommandError::new(NOT_UP, format!("mesh `{name}` is not up"))
+            .hint(format!("`weft up{option}` starts it; its state would be in {}", self.directory.display()))
     }
 
     /// What runs: [`super::record::MeshRecord`].
@@ -138,7 +193,19 @@ impl MeshPaths {
                 .mode(0o600)
                 .open(&path)
                 .map_err(|error| failed(&error))?;
-            let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| failed(&error))?;
+            let locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Err((file, Errno::EWOULDBLOCK)) => {
+                    // A wait without a word would look like a hang.
+                    let _ = writeln!(
+                        io::stderr(),
+                        "waiting for another `weft up` or `weft down` of mesh `{}`",
+                        self.mesh_name()
+                    );
+                    Flock::lock(file, FlockArg::LockExclusive)
+                }
+                result => result,
+            }
+            .map_err(|(_, error)| failed(&error))?;
             // A `down` that held it may have removed the file meanwhile: then it locks nothing any more.
             let held = locked.metadata().map_err(|error| failed(&error))?.ino();
             if fs::metadata(&path).is_ok_and(|present| present.ino() == held) {
@@ -191,6 +258,18 @@ pub fn private_directory(path: &Path) -> Result<(), CommandError> {
     })
 }
 
+/// Something of a mesh cannot be looked at.
+#[must_use]
+pub fn unreadable(path: &Path, error: &io::Error) -> CommandError {
+    let text = format!("cannot read {}: {error}", path.display());
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return CommandError::new(LACKING, text).hint(
+            "it is another user's: run `weft` as that user, or set WEFT_HOME to a directory of your own",
+        );
+    }
+    CommandError::new(FAILED, text)
+}
+
 /// Replaces a file as a whole: a reader or a crash sees the old or the new content, never half of it. Mode 0600.
 ///
 /// # Errors
@@ -202,7 +281,11 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), CommandError> {
         io::Write::write_all(&mut file, content)?;
         fs::rename(&new, path)
     };
-    write().map_err(|error| CommandError::new(FAILED, format!("cannot write {}: {error}", path.display())))
+    write().map_err(|error| {
+        // Of a full disk, this is the little that can be given back.
+        let _ = fs::remove_file(&new);
+        CommandError::new(FAILED, format!("cannot write {}: {error}", path.display()))
+    })
 }
 
 /// A log file to append to. Mode 0600.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -84,6 +86,42 @@ pub async fn until(most: Duration, mut condition: impl FnMut() -> bool) -> bool 
     true
 }
 
+/// A process that is being started: it is ended when this is dropped before [`Starting::up`].
+#[derive(Debug)]
+pub struct Starting(Option<Child>);
+
+impl Starting {
+    /// Watches over a child of this process.
+    #[must_use]
+    pub fn new(child: Child) -> Self {
+        Self(Some(child))
+    }
+
+    /// How it ended; `None` while it runs.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.as_mut().map_or(Ok(None), Child::try_wait)
+    }
+
+    /// It is up and stays, whatever becomes of this process; `None` when it has ended meanwhile.
+    #[must_use]
+    pub fn up(mut self) -> Option<ProcessRef> {
+        ProcessRef::of(self.0.take()?.id().cast_signed())
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // One that has ended is not there to be killed.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 fn boot() -> Option<String> {
     Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
 }
@@ -106,6 +144,10 @@ pub fn network_of(process: &str) -> Option<u64> {
 /// All processes in a network namespace but those in `except`.
 #[must_use]
 pub fn in_network(network: u64, except: &BTreeSet<i32>) -> Vec<i32> {
+    // Who asks ends what is listed: whatever went wrong before, that is never what shares the machine's own network.
+    if network_of("1") == Some(network) {
+        return Vec::new();
+    }
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())

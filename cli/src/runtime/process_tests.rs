@@ -21,3 +21,10 @@ fn a_process_with_the_same_id_is_not_taken_for_an_earlier_one() {
     assert!(!ProcessRef { start_time: own.start_time + 1, ..own.clone() }.alive());
     assert!(!ProcessRef { boot: "another".to_owned(), ..own }.alive());
 }
+
+#[test]
+fn the_processes_of_the_machines_own_network_are_never_listed() {
+    // Who may not look at it cannot end them either.
+    let machine = network_of("1");
+    assert_eq!(machine.map_or(0, |network| in_network(network, &BTreeSet::new()).len()), 0);
+}

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::paths::{MeshPaths, write_private};
+use super::paths::{MeshPaths, unreadable, write_private};
 use super::process::ProcessRef;
-use crate::command::{CommandError, FAILED, NOT_UP};
+use crate::command::{CommandError, FAILED};
 
 /// How workloads are kept apart from the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -140,7 +140,7 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CommandError> {
             .map(Some)
             .map_err(|error| CommandError::new(FAILED, format!("{} is damaged: {error}", path.display()))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(CommandError::new(FAILED, format!("cannot read {}: {error}", path.display()))),
+        Err(error) => Err(unreadable(path, &error)),
     }
 }
 
@@ -157,10 +157,9 @@ pub fn mesh(paths: &MeshPaths) -> Result<Option<MeshRecord>, CommandError> {
 /// # Errors
 /// When it is not up.
 pub fn running_mesh(paths: &MeshPaths) -> Result<MeshRecord, CommandError> {
-    let not_up = || CommandError::new(NOT_UP, "the mesh is not up").hint("start it with `weft up`");
-    let record = mesh(paths)?.ok_or_else(not_up)?;
+    let record = mesh(paths)?.ok_or_else(|| paths.not_up())?;
     let held = record.holder.as_ref().is_none_or(ProcessRef::alive);
-    if held { Ok(record) } else { Err(not_up()) }
+    if held { Ok(record) } else { Err(paths.not_up()) }
 }
 
 /// All workloads that left a record, by name. A damaged record is left out: it names nothing that could be acted on.

@@ -2,6 +2,7 @@
 //! the last process of the workload.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,12 +14,13 @@ use super::specification::Start;
 use super::{files, isolation, network, record};
 use crate::command::{CommandError, FAILED};
 
-/// Enters the mesh and makes the workload's namespaces, complete but for its processes.
+/// Enters the mesh and makes the workload's namespaces, complete but for its processes. Gives the inode of its network
+/// namespace; `None` when it has none of its own.
 ///
 /// # Errors
 /// What failed; this process is then somewhere in between and has to end.
-pub fn make(start: &Start, paths: &WorkloadPaths) -> Result<(), CommandError> {
-    let Some(holder) = &start.holder else { return Ok(()) };
+pub fn make(start: &Start, paths: &WorkloadPaths) -> Result<Option<u64>, CommandError> {
+    let Some(holder) = &start.holder else { return Ok(None) };
     let failed = |what: &'static str| {
         move |error: &dyn std::fmt::Display| CommandError::new(FAILED, format!("cannot {what}: {error}"))
     };
@@ -46,7 +48,11 @@ pub fn make(start: &Start, paths: &WorkloadPaths) -> Result<(), CommandError> {
     // Nobody else is in this network, so any application may have port 80.
     network::switch("ipv4/ip_unprivileged_port_start", "0");
     etc(start, paths)?;
-    if start.specification.sidecar { intercept(&start.proxy_program) } else { Ok(()) }
+    if start.specification.sidecar {
+        intercept(&start.proxy_program)?;
+    }
+    let number = own.metadata().map_err(|error| failed("see the network namespace")(&error))?.ino();
+    Ok(Some(number))
 }
 
 /// The workload's own files of `/etc`.

@@ -16,11 +16,11 @@ use weft_proto::api::{
 
 use super::log::Log;
 use super::paths::{MeshPaths, WorkloadPaths, last_lines, write_private};
-use super::process::{ProcessRef, end_all, in_network, network_of};
+use super::process::{ProcessRef, end_all, in_network};
 use super::record::{Isolation, State, WorkloadRecord, save};
 use super::specification::Start;
 use super::{application, client, files, listening, publish, sandbox, sidecar};
-use crate::command::{CommandError, CommandResult, FAILED, block_on};
+use crate::command::{CommandError, CommandResult, FAILED, event_loop};
 
 #[path = "supervise/signals.rs"]
 mod signals;
@@ -39,18 +39,26 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub fn supervise(start: Start, started: &mut dyn FnMut(Result<(), &CommandError>)) -> CommandResult {
     let mesh = MeshPaths { directory: start.directory.clone() };
     let paths = mesh.workload(&start.registration.namespace, &start.registration.name);
-    // Everything before the event loop: the kernel lets only a process with one thread enter namespaces.
+    let event_loop = event_loop()?;
+    // Heard from here on, so that an interrupt while the namespaces are made leaves nothing behind.
+    let signals = {
+        let _context = event_loop.enter();
+        Signals::new()?
+    };
+    // The kernel lets only a process with one thread enter namespaces, so nothing has been spawned yet.
     let prepared = publish::open(&start.specification.publish).and_then(|ports| {
-        sandbox::make(&start, &paths)?;
+        let network = sandbox::make(&start, &paths)?;
         if start.specification.sidecar {
             sidecar::write_files(&start, &paths)?;
         }
-        Ok(ports)
+        Ok((ports, network))
     });
-    block_on(async {
-        let mut workload = Workload::new(start, mesh, paths);
+    event_loop.block_on(async {
+        // Until it has been made, this process is in a network of others: whoever fails there has nothing to end.
+        let network = prepared.as_ref().map_or(None, |(_, network)| *network);
+        let mut workload = Workload::new(start, mesh, paths, network);
         let result = match prepared {
-            Ok(ports) => workload.live(ports, started).await,
+            Ok((ports, _)) => workload.live(ports, signals, started).await,
             Err(error) => Err(error),
         };
         if let Err(error) = &result {
@@ -84,7 +92,7 @@ struct Workload {
 }
 
 impl Workload {
-    fn new(start: Start, mesh: MeshPaths, paths: WorkloadPaths) -> Self {
+    fn new(start: Start, mesh: MeshPaths, paths: WorkloadPaths, network: Option<u64>) -> Self {
         let (asked, given) = (&start.specification, &start.registration);
         let admin_socket = mesh.socket(&format!("{:08x}", fastrand::u32(..)));
         let isolated = start.isolation != Isolation::Explicit;
@@ -103,7 +111,7 @@ impl Workload {
             supervisor: ProcessRef::own(),
             sidecar: None,
             application: None,
-            network: if isolated { network_of("self") } else { None },
+            network,
             admin_socket: asked.sidecar.then(|| admin_socket.clone()),
             command: asked.command.clone(),
         };
@@ -115,9 +123,9 @@ impl Workload {
     async fn live(
         &mut self,
         ports: Vec<(std::net::TcpListener, u16)>,
+        mut signals: Signals,
         started: &mut dyn FnMut(Result<(), &CommandError>),
     ) -> CommandResult {
-        let mut signals = Signals::new()?;
         self.write()?;
         tokio::select! {
             ready = self.start_sidecar() => ready?,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::stage::Stage;
-use crate::output::{Colour, coloured};
+use crate::output::{Colour, coloured, say};
 use crate::traffic::Summary;
 
 /// One claim.
@@ -29,7 +29,7 @@ fn claim(holds: bool, text: &str) -> Result<(), String> {
     if !holds {
         return Err(format!("this should hold, and does not: {text}"));
     }
-    println!("   {} {text}", coloured(Colour::Green, "✔"));
+    say(&format!("   {} {text}", coloured(Colour::Green, "✔")));
     Ok(())
 }
 
@@ -114,7 +114,7 @@ fn strict(stage: &Stage) -> Result<(), String> {
     identities.dedup();
     claim(identities.len() >= 5, "every workload has an identity of its own:")?;
     for identity in identities {
-        println!("       {identity}");
+        say(&format!("       {identity}"));
     }
     Ok(())
 }
@@ -123,7 +123,7 @@ fn kill(stage: &Stage) -> Result<(), String> {
     let visit = stage.visit_in_background(REVIEWS, &["--time", "8s", "--pause", "2ms"])?;
     std::thread::park_timeout(Duration::from_secs(2));
     let pid = stage.kill_control_plane()?;
-    println!("   {}", coloured(Colour::Grey, &format!("$ kill -9 {pid}")));
+    say(&format!("   {}", coloured(Colour::Grey, &format!("$ kill -9 {pid}"))));
     std::thread::park_timeout(Duration::from_secs(3));
     stage.show(&["up"])?;
     no_failure(&visit.finish()?)?;

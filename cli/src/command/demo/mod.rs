@@ -7,8 +7,9 @@ mod stage;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use super::{CommandError, CommandResult, FAILED, Globals};
-use crate::output::{Colour, coloured};
+use super::{CommandError, CommandResult, FAILED, Globals, event_loop};
+use crate::output::{Colour, coloured, say};
+use crate::runtime::interrupt::Interrupts;
 use stage::Stage;
 
 /// Walk through the mesh with a bookshop of services in several languages.
@@ -34,29 +35,48 @@ pub struct Args {
 pub fn run(args: Args, globals: &Globals) -> CommandResult {
     let mesh = if globals.mesh.as_str() == "default" { "demo" } else { globals.mesh.as_str() };
     let stage = Stage::new(mesh)?;
+    // The programs that a Ctrl-C ends are this one's too; it goes on, to take the mesh down.
+    let event_loop = event_loop()?;
+    let mut interrupts = {
+        let _context = event_loop.enter();
+        Interrupts::listen()?
+    };
+    let mut came = None;
+    let mut interrupted = || {
+        came = came.take().or_else(|| event_loop.block_on(interrupts.so_far()));
+        came.clone()
+    };
     let began = Instant::now();
-    let result = play(&stage);
+    let result = play(&stage, &mut interrupted);
+    let interrupted = interrupted();
     match &result {
-        Ok(()) => println!(
+        _ if interrupted.is_some() => {}
+        Ok(()) => say(&format!(
             "\n{} Every claim held, in {} s.",
             coloured(Colour::Green, "✔"),
             began.elapsed().as_secs()
-        ),
-        Err(error) => println!("\n{} {error}", coloured(Colour::Red, "✘")),
+        )),
+        Err(error) => say(&format!("\n{} {error}", coloured(Colour::Red, "✘"))),
     }
     if args.keep {
-        println!("{}", hints(mesh));
+        say(&hints(mesh));
     } else {
-        println!("Taking everything down …");
+        say("Taking everything down …");
         stage.weft(&["down"])?;
+    }
+    if let Some(error) = interrupted {
+        return Err(error);
     }
     result.map(|()| ExitCode::SUCCESS).map_err(|message| CommandError::new(FAILED, message))
 }
 
-fn play(stage: &Stage) -> Result<(), String> {
+fn play(stage: &Stage, interrupted: &mut impl FnMut() -> Option<CommandError>) -> Result<(), String> {
     stage.set_up()?;
     for (number, chapter) in (1..).zip(chapters::ALL) {
-        println!("\n{}", coloured(Colour::Bold, &format!("{number}. {}", chapter.title)));
+        if interrupted().is_some() {
+            return Err("interrupted".to_owned());
+        }
+        say(&format!("\n{}", coloured(Colour::Bold, &format!("{number}. {}", chapter.title))));
         (chapter.play)(stage).map_err(|error| format!("Chapter {number}, {}: {error}", chapter.title))?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::bookshop::{self, Service};
 use super::{CommandError, FAILED};
-use crate::output::{Colour, coloured};
+use crate::output::{Colour, coloured, say};
 use crate::runtime::paths::MeshPaths;
 use crate::traffic::Summary;
 
@@ -48,7 +48,7 @@ impl Stage {
             self.weft(&words).map_err(|error| error.to_string())?;
         }
         drop(progress);
-        println!("A mesh with {} workloads is up.", services.len());
+        say(&format!("A mesh with {} workloads is up.", services.len()));
         Ok(())
     }
 
@@ -74,10 +74,10 @@ impl Stage {
 
     /// As [`Stage::weft`], showing the command and what it prints.
     pub(super) fn show(&self, words: &[&str]) -> Result<String, String> {
-        println!("   {}", coloured(Colour::Grey, &format!("$ weft {}", words.join(" "))));
+        say(&format!("   {}", coloured(Colour::Grey, &format!("$ weft {}", words.join(" ")))));
         let text = self.weft(words).map_err(|error| error.to_string())?;
         for line in text.lines() {
-            println!("   {line}");
+            say(&format!("   {line}"));
         }
         Ok(text)
     }
@@ -93,7 +93,7 @@ impl Stage {
     pub(super) fn apply(&self, name: &str, yaml: &str) -> Result<(), String> {
         let path = self.folder.join(name);
         std::fs::write(&path, yaml).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        println!("   {}", coloured(Colour::Grey, &format!("$ weft apply --wait -f {name}")));
+        say(&format!("   {}", coloured(Colour::Grey, &format!("$ weft apply --wait -f {name}"))));
         let path = path.display().to_string();
         self.weft(&["apply", "--wait", "-f", &path]).map(|_| ()).map_err(|error| error.to_string())
     }
@@ -169,7 +169,7 @@ impl Progress {
     fn step(&self, step: &str) {
         match &self.0 {
             Some(bar) => bar.set_message(format!("{step} …")),
-            None => println!("{step} …"),
+            None => say(&format!("{step} …")),
         }
     }
 }
