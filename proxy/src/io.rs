@@ -141,8 +141,20 @@ impl Io {
         self.tcp().local_addr()
     }
 
+    /// Has the kernel ask after so long a silence whether the other end is still there.
+    pub fn keep_alive(&self, silence: Duration) {
+        let probes = socket2::TcpKeepalive::new().with_time(silence);
+        // Without it the connection is as good, as long as the other end does not vanish.
+        let _ = socket2::SockRef::from(self.tcp()).set_tcp_keepalive(&probes);
+    }
+
     /// Closes with a TCP reset, so that the other end cannot take what it has got so far for the whole.
     pub fn abort(self) {
+        self.reset_on_close();
+    }
+
+    /// As [`Io::abort`], when it is dropped.
+    pub fn reset_on_close(&self) {
         // A socket that cannot be told so is closed in the ordinary way by the drop.
         let _ = socket2::SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO));
     }

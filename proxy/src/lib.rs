@@ -18,6 +18,7 @@ pub mod error;
 pub mod worker;
 pub mod drain;
 pub mod settings;
+pub mod log_lines;
 pub mod process;
 pub mod discovery;
 pub mod identity;

@@ -1,13 +1,16 @@
 //! `weft-proxy`: the sidecar.
 
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, reload};
 use weft_proxy::admin::SetLogLevel;
+use weft_proxy::log_lines::LogLines;
 use weft_proxy::settings::{Command, CommandLine};
 use weft_proxy::{egress, interception, process};
 
@@ -16,7 +19,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
-    let log_level = log_to_standard_error();
+    let (log, log_level) = match log_to_standard_error() {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("error: no log can be written: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let outcome = match command_line.command {
         Command::Intercept(arguments) => {
             interception::command::run(*arguments).map_err(|error| error.to_string())
@@ -31,6 +40,7 @@ fn main() -> ExitCode {
             }
         },
     };
+    log.flush(LAST_LINES);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -40,18 +50,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// How long the end waits for the log.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// Logs by the filter in `WEFT_LOG`, such as `info,weft_proxy::listener=debug`; returns how to change it.
-fn log_to_standard_error() -> SetLogLevel {
+fn log_to_standard_error() -> io::Result<(LogLines, SetLogLevel)> {
     let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let (filter, handle) = reload::Layer::new(filter);
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = fmt::layer().with_ansi(colour).with_writer(std::io::stderr);
+    let colour = io::IsTerminal::is_terminal(&io::stderr());
+    let log = LogLines::start(io::stderr())?;
+    let lines = fmt::layer().with_ansi(colour).with_writer(log.clone());
     tracing_subscriber::registry().with(filter).with(lines).init();
-    Arc::new(move |wanted| {
+    let level: SetLogLevel = Arc::new(move |wanted| {
         if let Some(text) = wanted {
             let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
             handle.reload(filter).map_err(|error| error.to_string())?;
         }
         handle.with_current(ToString::to_string).map_err(|error| error.to_string())
-    })
+    });
+    Ok((log, level))
 }

@@ -102,7 +102,8 @@ pub struct RunArgs {
     /// Share of requests without a trace of their own that begin one, 0 to 1.
     #[arg(long, value_name = "SHARE", default_value = "0.01")]
     pub trace_share: String,
-    /// Most label sets of metrics; what goes beyond is counted under the labels `other`. By default 5000.
+    /// Most label sets of metrics; what goes beyond is counted under the labels `other`. By default 1000, with which
+    /// a page stays below 64 MiB.
     #[arg(long, value_name = "NUMBER", env = "WEFT_MAX_SERIES")]
     pub max_series: Option<String>,
     /// A port that the workload listens on.

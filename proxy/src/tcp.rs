@@ -10,8 +10,12 @@ use crate::error::{ErrorSource, ResponseFlag, ResponseFlags};
 use crate::io::Io;
 use crate::telemetry::record::{ConnectionRecord, TcpRecord, UpstreamRecord};
 use crate::upstream::OriginalDestination;
-use crate::upstream::copy::{CopyError, copy_bidirectional};
+use crate::upstream::copy::{self, CopyError};
 use crate::worker::Worker;
+
+/// Silence after which the kernel asks whether the other end is still there. A connection without an idle time-out
+/// would otherwise outlive a machine that vanished without a word for ever.
+const KEEP_ALIVE: Duration = Duration::from_secs(600);
 
 /// Where a connection goes.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +50,9 @@ pub async fn proxy(worker: &Rc<Worker>, destination: &Destination<'_>, record: C
     };
     opened.upstream = Some(upstream.record.clone());
     opened.record(false);
-    let (mut downstream, mut upstream_io) = (io, upstream.io);
-    let end = copy_bidirectional(&mut downstream, &mut upstream_io, destination.idle_timeout).await;
+    io.keep_alive(KEEP_ALIVE);
+    upstream.io.keep_alive(KEEP_ALIVE);
+    let end = Box::pin(copy::join(io, upstream.io, destination.idle_timeout)).await;
     (opened.received, opened.sent) = (end.from_downstream, end.from_upstream);
     if let Err(error) = end.result {
         let flag = match error {

@@ -212,8 +212,19 @@ fn applying_twice_is_applying_once_and_removing_leaves_nothing() {
         assert!(once.contains("REDIRECT --to-ports 15001"), "{once}");
         apply(&Interception::default(), &families, Backend::Iptables).unwrap();
         assert_eq!(state(), once);
+        let nftables = || {
+            let rules = Command::new("nft").args(["list", "tables"]).output().unwrap();
+            String::from_utf8_lossy(&rules.stdout).contains("weft")
+        };
         apply(&Interception::default(), &families, Backend::Nftables).unwrap();
         apply(&Interception::default(), &families, Backend::Nftables).unwrap();
+        assert!(nftables() && state().is_empty(), "one filter only holds rules: {}", state());
+        apply(&Interception::default(), &families, Backend::Iptables).unwrap();
+        assert_eq!(state(), once);
+        assert!(!nftables(), "one filter only holds rules");
+        // As two calls at the same time would leave it.
+        let jump = "-t nat -A OUTPUT -j WEFT_OUTPUT";
+        assert!(Command::new("iptables").args(jump.split(' ')).status().unwrap().success());
         remove(&families, Backend::Auto).unwrap();
         remove(&families, Backend::Auto).unwrap();
         assert_eq!(state(), "");

@@ -158,6 +158,97 @@ fn a_sidecar_serves_a_file_of_resources_and_leaves_on_sigterm_when_its_last_conn
     assert!(child.wait().expect("ends").success());
 }
 
+/// A sidecar that a failing test does not leave behind.
+struct Running(Child);
+
+impl Running {
+    fn terminate(&self) {
+        let told = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().expect("kill");
+        assert!(told.success());
+    }
+
+    /// Waits for a good end that comes well before the drain time.
+    fn ends(mut self) {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().expect("its status") {
+                return assert!(status.success(), "{status}");
+            }
+            assert!(begun.elapsed() < DEADLINE, "it goes on");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What `/ready` says.
+fn readiness(admin: SocketAddr) -> String {
+    let mut stream = connect(admin);
+    stream.write_all(b"GET /ready HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("sends");
+    let mut said = String::new();
+    stream.read_to_string(&mut said).expect("an answer");
+    said
+}
+
+#[test]
+fn a_second_sigterm_ends_the_drain() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("resources");
+    let (address, admin) = (free(), free());
+    write_resources(&file, address);
+    let sidecar = Running(start(&[
+        ("--resources", file.display().to_string()),
+        ("--admin-address", admin.to_string()),
+        ("--drain-time", "600s".to_owned()),
+    ]));
+    let mut client = BufReader::new(connect(address));
+    client.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("sends");
+    assert_eq!(response(&mut client).1, "served");
+    sidecar.terminate();
+    let begun = Instant::now();
+    while !readiness(admin).contains("draining") {
+        assert!(begun.elapsed() < DEADLINE, "it does not drain");
+    }
+    sidecar.terminate();
+    sidecar.ends();
+}
+
+#[test]
+fn a_sidecar_that_waits_for_a_silent_control_plane_leaves_on_sigterm() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = authority.self_signed(&rcgen::KeyPair::generate().expect("a key")).expect("a root");
+    std::fs::write(at("root.pem"), root.pem()).expect("written");
+    std::fs::write(at("token"), "token").expect("written");
+    // It takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let admin = free();
+    let sidecar = Running(start(&[
+        ("--node", "sidecar~127.0.0.1~reviews-1.shop~shop.svc.cluster.local".to_owned()),
+        ("--discovery-address", silent.local_addr().expect("its address").to_string()),
+        ("--trust-bundle", at("root.pem")),
+        ("--join-token-file", at("token")),
+        ("--state-dir", at("state")),
+        ("--mode", "explicit".to_owned()),
+        ("--explicit-outbound", free().to_string()),
+        ("--admin-address", admin.to_string()),
+        ("--drain-time", "600s".to_owned()),
+    ]));
+    let (_asked, _) = silent.accept().expect("the sidecar asks");
+    let said = readiness(admin);
+    assert!(said.contains(" 503 ") && said.contains("NOT READY"), "{said}");
+    sidecar.terminate();
+    sidecar.ends();
+}
+
 #[test]
 fn all_mistakes_of_the_arguments_are_told_at_once() {
     let child = start(&[("--mode", "both".to_owned()), ("--drain-time", "soon".to_owned())]);

@@ -160,12 +160,16 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
 
 /// A listener `l` with routes `r` to cluster `a`, in version `1`.
 async fn bring_everything(stream: &mut ScriptedStream) {
+    bring_all_but_names(stream).await;
+    assert_eq!(stream.push(&[names()], "1").await.unwrap(), None);
+}
+
+async fn bring_all_but_names(stream: &mut ScriptedStream) {
     assert_eq!(stream.push(&[cluster("a")], "1").await.unwrap(), None);
     assert_eq!(stream.push(&[endpoints("a")], "1").await.unwrap(), None);
     let nonce = stream.offer(&[listener("l", "r")], "1");
     assert_eq!(stream.push(&[table("r", "a")], "1").await.unwrap(), None);
     assert_eq!(stream.word(&nonce).await.unwrap(), None);
-    assert_eq!(stream.push(&[names()], "1").await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -398,6 +402,37 @@ async fn a_start_without_a_control_plane_serves_the_last_good_configuration() {
     assert_eq!((&snapshot.clusters, &snapshot.endpoints), (&before.clusters, &before.endpoints));
     assert_eq!(snapshot.names, before.names);
     assert!(again.status.age_seconds().is_some(), "as old as the file");
+}
+
+#[tokio::test]
+async fn a_control_plane_that_sends_no_names_leaves_a_last_good_configuration_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("last-good");
+    // Names are waited for that long, and nothing changes when they did not come.
+    let settings =
+        DiscoverySettings { warming: Duration::from_millis(500), ..settings(Some(directory.path())) };
+    let mut proxy = Proxy::start(settings.clone()).await;
+    let mut stream = proxy.server.accept().await.unwrap();
+    bring_all_but_names(&mut stream).await;
+    eventually("written", || file.exists()).await;
+    drop(proxy);
+    let (again, _client) = discovery::start(settings).unwrap();
+    assert_eq!(again.status.stream().origin, Some(Origin::LastGood));
+    assert_eq!(again.snapshot.load().listeners.len(), 1);
+}
+
+#[tokio::test]
+async fn a_control_plane_that_fails_after_every_first_answer_is_asked_less_and_less_often() {
+    let settings = DiscoverySettings { backoff_max: Duration::from_millis(500), ..settings(None) };
+    let mut proxy = Proxy::start(settings).await;
+    let begun = std::time::Instant::now();
+    for _ in 0..16 {
+        let mut stream = proxy.server.accept().await.unwrap();
+        assert_eq!(stream.push(&[cluster("a")], "1").await.unwrap(), None);
+        stream.fail(Status::unavailable("not yet"));
+    }
+    // Waits that did not double would be a millisecond at most; these are half a second at most, on average half of it.
+    assert!(begun.elapsed() > Duration::from_millis(200), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -255,3 +255,31 @@ async fn garbage_on_the_discovery_port_closes_one_connection_and_nobody_else_not
     assert_eq!(shop.get(REVIEWS).await.expect(200).header("x-policy"), "after");
     load.stop().await.assert_no_failure();
 }
+
+#[tokio::test]
+async fn a_workload_that_dials_its_sidecars_own_ports_is_closed_and_nothing_goes_round() {
+    let mesh = Mesh::up().await;
+    let shop = mesh.client("shop").await;
+    let reviews = mesh.run("reviews").http().start().await;
+    reviews.reached_by(&shop, REVIEWS).await;
+    let (own, other) = (mesh.workload("shop").address(false).await, reviews.address(false).await);
+    for host in ["127.0.0.1", &own, &other] {
+        for port in [15001, 15006] {
+            let mut stream = shop.connect(&format!("{host}:{port}")).await.unwrap();
+            let _ =
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: reviews:9080\r\nConnection: close\r\n\r\n").await;
+            let mut answer = Vec::new();
+            let end =
+                tokio::time::timeout(std::time::Duration::from_secs(30), stream.read_to_end(&mut answer));
+            assert!(end.await.is_ok(), "{host}:{port} stays open");
+            assert!(!answer.starts_with(b"HTTP/1.1 200"), "{host}:{port} leads around the mesh's rules");
+        }
+    }
+    let events = |page: String| -> u64 {
+        let loops = page.lines().filter(|line| line.contains("event=\"loop\""));
+        loops.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    };
+    let seen = events(mesh.workload("shop").admin("/stats").await) + events(reviews.admin("/stats").await);
+    assert!((1..=12).contains(&seen), "each connection is noticed once, or refused before: {seen}");
+    shop.get(REVIEWS).await.expect(200);
+}

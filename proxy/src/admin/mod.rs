@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::discovery::Discovery;
 
-pub use pages::{Door, Page, page};
+pub use pages::{Content, Door, Page, page};
 pub use server::{Admin, AdminAddresses};
 
 /// Why a proxy that drains takes no traffic.
@@ -28,8 +28,10 @@ pub const DRAINING: &str = "draining";
 
 /// Answers with a text or a value.
 pub type Show<T> = Arc<dyn Fn() -> T + Send + Sync>;
+/// A text that is made while it is sent, part by part.
+pub type Parts = Box<dyn Iterator<Item = String> + Send>;
 /// Answers with a text that takes a while to gather.
-pub type Gather = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
+pub type Gather = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Parts> + Send>> + Send + Sync>;
 /// Sets the log filter, when one is given; answers with the one that holds.
 pub type SetLogLevel = Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>;
 
@@ -69,7 +71,7 @@ impl AdminState {
             node,
             started: SystemTime::now(),
             not_ready: Arc::new(|| None),
-            metrics: Arc::new(|| Box::pin(std::future::ready(String::new()))),
+            metrics: Arc::new(|| Box::pin(std::future::ready(Box::new(std::iter::empty()) as Parts))),
             clusters: Arc::new(|| Value::Null),
             certificates: Arc::new(|| Value::Null),
             explain_name: None,

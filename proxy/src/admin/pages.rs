@@ -1,12 +1,12 @@
 //! From a method and a path to a page.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::time::SystemTime;
 
 use http::{Method, StatusCode, Uri};
 use serde_json::{Value, json};
 
-use super::{AdminState, dump};
+use super::{AdminState, Parts, dump};
 
 /// Where a request came in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,14 +20,31 @@ pub enum Door {
 }
 
 /// What is answered.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Page {
     /// HTTP status.
     pub status: StatusCode,
     /// Media type.
     pub content_type: &'static str,
-    /// Everything of it.
-    pub body: String,
+    /// What it says.
+    pub body: Content,
+}
+
+/// The text of a page.
+pub enum Content {
+    /// All of it.
+    Text(String),
+    /// What is too long to be held at once.
+    Parts(Parts),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.debug_tuple("Text").field(text).finish(),
+            Self::Parts(_) => f.debug_struct("Parts").finish_non_exhaustive(),
+        }
+    }
 }
 
 const TEXT: &str = "text/plain; charset=UTF-8";
@@ -76,10 +93,8 @@ pub async fn page(state: &AdminState, door: Door, method: &Method, uri: &Uri) ->
         "/certs" => json_page(&(state.certificates)()),
         "/dns" => names(state, uri).await,
         "/server_info" => json_page(&server_info(state)),
-        "/stats" => text(StatusCode::OK, &metrics(state).await),
-        "/stats/prometheus" | "/metrics" => {
-            Page { status: StatusCode::OK, content_type: PROMETHEUS, body: metrics(state).await }
-        }
+        "/stats" => metrics(state, TEXT).await,
+        "/stats/prometheus" | "/metrics" => metrics(state, PROMETHEUS).await,
         "/logging" => logging(state, uri),
         "/drain_listeners" => {
             (state.drain)();
@@ -94,11 +109,11 @@ pub async fn page(state: &AdminState, door: Door, method: &Method, uri: &Uri) ->
 }
 
 fn text(status: StatusCode, body: &str) -> Page {
-    Page { status, content_type: TEXT, body: body.to_owned() }
+    Page { status, content_type: TEXT, body: Content::Text(body.to_owned()) }
 }
 
 fn json_page(value: &Value) -> Page {
-    Page { status: StatusCode::OK, content_type: JSON, body: format!("{value:#}\n") }
+    Page { status: StatusCode::OK, content_type: JSON, body: Content::Text(format!("{value:#}\n")) }
 }
 
 fn ready(state: &AdminState) -> Page {
@@ -162,33 +177,23 @@ fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
-/// The metrics of others, and how discovery does.
-async fn metrics(state: &AdminState) -> String {
-    let mut body = (state.metrics)().await;
-    // OpenMetrics texts end so; what follows must come before.
-    let end = body.ends_with("# EOF\n");
-    if end {
-        body.truncate(body.len() - "# EOF\n".len());
-    }
+/// How discovery does, and the metrics of others. In this order: OpenMetrics texts have an end of their own.
+async fn metrics(state: &AdminState, content_type: &'static str) -> Page {
+    let others = (state.metrics)().await;
     let stream = state.discovery.status.stream();
-    let gauge = |body: &mut String, name: &str, help: &str, value: f64| {
-        let _ = writeln!(body, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    let mut own = String::new();
+    let mut gauge = |name: &str, help: &str, value: f64| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(own, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
     };
     let connected = f64::from(u8::from(stream.connected));
-    gauge(
-        &mut body,
-        "weft_control_plane_connected",
-        "Whether a stream to the control plane is open.",
-        connected,
-    );
+    gauge("weft_control_plane_connected", "Whether a stream to the control plane is open.", connected);
     let refused = stream.refusals.len() as f64;
-    gauge(&mut body, "weft_config_refused_resources", "Resources refused and not corrected since.", refused);
+    gauge("weft_config_refused_resources", "Resources refused and not corrected since.", refused);
     let version = *state.discovery.changed.borrow() as f64;
-    gauge(&mut body, "weft_config_version", "Grows with every change of the configuration.", version);
-    if end {
-        body.push_str("# EOF\n");
-    }
-    body
+    gauge("weft_config_version", "Grows with every change of the configuration.", version);
+    let parts = Content::Parts(Box::new(std::iter::once(own).chain(others)));
+    Page { status: StatusCode::OK, content_type, body: parts }
 }
 
 /// As Envoy's `ServerInfo.State`.

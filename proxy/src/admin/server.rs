@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,7 +19,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use weft_proto::local_socket;
 
-use super::{AdminState, Door, page};
+use super::{AdminState, Content, Door, page};
 
 /// Where the doors are; none: closed.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -128,9 +129,17 @@ where
     let _ = connection.await;
 }
 
-async fn respond(state: &AdminState, door: Door, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+async fn respond(state: &AdminState, door: Door, request: &Request<Incoming>) -> Response<Body> {
     let page = page(state, door, request.method(), request.uri()).await;
-    let mut response = Response::new(Full::new(Bytes::from(page.body)));
+    let mut response = Response::new(match page.body {
+        Content::Text(text) => Full::new(Bytes::from(text)).boxed_unsync(),
+        Content::Parts(parts) => {
+            let frames = parts.map(|part| Ok(Frame::data(Bytes::from(part))));
+            StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
+        }
+    });
     *response.status_mut() = page.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));

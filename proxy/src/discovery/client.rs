@@ -42,6 +42,8 @@ pub struct Client {
     // Whether something waits for what it refers to.
     warming: bool,
     write_at: Option<Instant>,
+    // Whether something changed that is not on its way to the disk.
+    unwritten: bool,
     // Only one at a time, or they would write into the same file.
     writing: Option<JoinHandle<()>>,
     // Until when the table of names is waited for, once everything else is there.
@@ -51,7 +53,7 @@ pub struct Client {
 /// Why a stream ended.
 struct StreamEnd {
     trouble: String,
-    // Whether the control plane answered before: then the next attempt is made soon.
+    // Whether the control plane answered before.
     answered: bool,
 }
 
@@ -80,6 +82,7 @@ impl Client {
             look_again: None,
             warming: false,
             write_at: None,
+            unwritten: false,
             writing: None,
             names_until: None,
         };
@@ -91,8 +94,12 @@ impl Client {
     pub async fn run(mut self, channel: Channel) {
         let mut failures = 0;
         loop {
+            let begun = Instant::now();
             let end = self.stream(channel.clone()).await;
-            failures = if end.answered { 0 } else { failures + 1 };
+            // After a stream that did well the next attempt is made soon. One that ends again and again after its first
+            // answer does not do well, and asking for everything each time would not make it better.
+            let did_well = end.answered && begun.elapsed() >= self.settings.backoff_max;
+            failures = if did_well { 0 } else { failures + 1 };
             tracing::warn!(trouble = %end.trouble, failures, "no stream to the control plane; serving what is known");
             self.status.update(|stream| {
                 // While the stream was open, what was served was the newest.
@@ -271,7 +278,7 @@ impl Client {
         let published = self.store.publish(now);
         self.look_again = published.look_again;
         self.warming = published.look_again.is_some();
-        let changed = published.snapshot.is_some();
+        self.unwritten |= published.snapshot.is_some();
         if let Some(snapshot) = published.snapshot {
             let version = snapshot.version;
             self.snapshot.store(Arc::new(snapshot));
@@ -279,7 +286,7 @@ impl Client {
         }
         if self.is_complete(now) {
             self.status.configured(Origin::ControlPlane);
-            if changed && self.settings.state_dir.is_some() {
+            if std::mem::take(&mut self.unwritten) && self.settings.state_dir.is_some() {
                 self.write_at.get_or_insert(now + self.settings.write_after);
             }
         }

@@ -61,22 +61,49 @@ pub fn families_here() -> Vec<Family> {
     }
 }
 
-/// Puts the rules in place of those of an earlier call. All or nothing for each family.
+/// Puts the rules in place of those of an earlier call, whichever packet filter took those. All or nothing for each
+/// family.
 ///
 /// # Errors
 /// See [`ApplyError`]; needs `CAP_NET_ADMIN` over the network namespace.
 pub fn apply(setting: &Interception, families: &[Family], backend: Backend) -> Result<(), ApplyError> {
-    either(
-        backend,
-        || run("nft", &["-f", "-"], &nftables::apply_script(setting, families)).map(drop),
-        || {
-            for family in families {
-                let saved = run(save(*family), &["-t", "nat"], "")?;
-                run(restore(*family), &["--noflush"], &iptables::apply_script(setting, *family, &saved))?;
-            }
-            Ok(())
-        },
-    )
+    let by_nft = || {
+        run("nft", &["-f", "-"], &nftables::apply_script(setting, families))?;
+        left_over("iptables", remove_by_iptables(families));
+        Ok(())
+    };
+    let by_iptables = || {
+        for family in families {
+            let saved = run(save(*family), &["-t", "nat"], "")?;
+            run(restore(*family), &["--noflush"], &iptables::apply_script(setting, *family, &saved))?;
+        }
+        left_over("nft", remove_by_nft(families));
+        Ok(())
+    };
+    either(backend, by_nft, by_iptables)
+}
+
+/// The other packet filter may hold rules of an earlier call, from before the first was installed: both would redirect,
+/// and the older settings might win. The rules that count are in place by now, so that a failure is only told.
+fn left_over(of: &str, removed: Result<(), ApplyError>) {
+    match removed {
+        // What is not installed holds nothing.
+        Ok(()) | Err(ApplyError::Missing { .. }) => {}
+        Err(error) => tracing::debug!("did not look for older rules of {of}: {error}"),
+    }
+}
+
+fn remove_by_nft(families: &[Family]) -> Result<(), ApplyError> {
+    run("nft", &["-f", "-"], &nftables::remove_script(families)).map(drop)
+}
+
+fn remove_by_iptables(families: &[Family]) -> Result<(), ApplyError> {
+    for family in families {
+        if let Some(script) = iptables::remove_script(&run(save(*family), &["-t", "nat"], "")?) {
+            run(restore(*family), &["--noflush"], &script)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes the rules away, whichever packet filter holds them; nothing to do is no error.
@@ -84,15 +111,7 @@ pub fn apply(setting: &Interception, families: &[Family], backend: Backend) -> R
 /// # Errors
 /// See [`ApplyError`].
 pub fn remove(families: &[Family], backend: Backend) -> Result<(), ApplyError> {
-    let by_nft = || run("nft", &["-f", "-"], &nftables::remove_script(families)).map(drop);
-    let by_iptables = || {
-        for family in families {
-            if let Some(script) = iptables::remove_script(&run(save(*family), &["-t", "nat"], "")?) {
-                run(restore(*family), &["--noflush"], &script)?;
-            }
-        }
-        Ok(())
-    };
+    let (by_nft, by_iptables) = (|| remove_by_nft(families), || remove_by_iptables(families));
     match backend {
         Backend::Nftables => by_nft(),
         Backend::Iptables => by_iptables(),

@@ -44,7 +44,9 @@ pub fn remove_script(saved: &str) -> Option<String> {
         return None;
     }
     let mut script = "*nat\n".to_owned();
-    for jump in JUMPS.iter().filter(|jump| has_line(saved, jump)) {
+    // As often as they are there: two calls at the same time may each have added them, and a chain that is jumped to
+    // cannot be deleted.
+    for jump in saved.lines().map(str::trim).filter(|line| JUMPS.contains(line)) {
         let _ = writeln!(script, "-D {}", jump.trim_start_matches("-A "));
     }
     for chain in present {

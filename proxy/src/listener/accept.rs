@@ -82,8 +82,11 @@ async fn accept_for_ever(worker: Rc<Worker>, address: SocketAddr, listener: Rc<R
                 wait = RETRY.0;
                 let open = worker.shared.open.count();
                 if open >= worker.shared.limits.max_connections {
-                    ListenerStatistics::add(&worker.shared.statistics.over_limit);
-                    tracing::warn!(%remote, open, "closed a connection: there are too many");
+                    let over = ListenerStatistics::add(&worker.shared.statistics.over_limit);
+                    // Who is flooded must not be busy with saying so.
+                    if over.is_power_of_two() {
+                        tracing::warn!(%remote, open, "closed a connection: there are too many (number {over})");
+                    }
                     continue;
                 }
                 let listener = listener.borrow().clone();

@@ -103,8 +103,10 @@ fn destination(
     let destination = original_destination(stream, local);
     if destination == local {
         // Passing it on would bring it here again, without end.
-        worker.shared.statistics.count(Event::Loop, destination.port());
-        tracing::warn!(%remote, %destination, listener = &*entry.name, "closed a connection that was sent to the proxy's own port");
+        let count = worker.shared.statistics.count(Event::Loop, destination.port());
+        if count.is_power_of_two() {
+            tracing::warn!(%remote, %destination, listener = &*entry.name, "closed a connection that was sent to the proxy's own port (number {count})");
+        }
         return None;
     }
     Some(destination)

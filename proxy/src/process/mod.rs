@@ -70,15 +70,39 @@ pub enum StartError {
 /// # Errors
 /// Why it could not start; once started it does not fail.
 pub fn run(settings: &Settings, log_level: SetLogLevel) -> Result<(), StartError> {
+    let open_files = raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let drain = Arc::new(Drain::default());
-    runtime.block_on(start_and_wait(settings, &drain, log_level))
+    runtime.block_on(start_and_wait(settings, &drain, log_level, open_files))
+}
+
+/// File descriptors that are no connections: listeners, pages, logs, the control plane.
+const OTHER_FILES: usize = 64;
+
+/// The most file descriptors that are asked for.
+const MOST_FILES: u64 = 1 << 20;
+
+/// Raises the number of files that may be open as far as this process is allowed to; gives what it is then. The usual
+/// limit of 1024 is for programs that use select(2), and would end at 500 connections.
+fn raise_open_files() -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return usize::MAX };
+    let wanted = hard.min(MOST_FILES).max(soft);
+    let now = match setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) {
+        Ok(()) => wanted,
+        Err(error) => {
+            tracing::warn!("no more than {soft} files can be open at a time: {error}");
+            soft
+        }
+    };
+    usize::try_from(now).unwrap_or(usize::MAX)
 }
 
 async fn start_and_wait(
     settings: &Settings,
     drain: &Arc<Drain>,
     log_level: SetLogLevel,
+    open_files: usize,
 ) -> Result<(), StartError> {
     // First of all, so that no signal is missed.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -94,7 +118,11 @@ async fn start_and_wait(
         }
     };
     let telemetry = telemetry::set_up(settings, &discovery, identity.as_ref())?;
-    let shared = Arc::new(shared(settings, drain, discovery, identity, &telemetry));
+    let mut shared = shared(settings, drain, discovery, identity, &telemetry);
+    // A connection that is passed on needs two; some are needed for everything else.
+    let room = open_files.saturating_sub(OTHER_FILES) / 2;
+    shared.limits.max_connections = shared.limits.max_connections.min(room.max(1));
+    let shared = Arc::new(shared);
     let workers: Result<Vec<_>, _> =
         (0..settings.concurrency).map(|number| WorkerHandle::start(shared.clone(), number)).collect();
     let workers = workers?;

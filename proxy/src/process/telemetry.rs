@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::admin::Parts;
 use crate::discovery::Discovery;
 use crate::identity::{ControlPlane, Identity, channel};
 use crate::listener::statistics::Event;
@@ -61,14 +63,46 @@ pub(super) struct Observed {
 
 impl Observed {
     /// All metrics in Prometheus' text format.
-    pub(super) async fn page(&self) -> String {
-        let mut page = self.telemetry.page(PageFormat::Prometheus).await;
+    pub(super) async fn page(&self) -> Parts {
+        let parts = self.telemetry.parts(PageFormat::Prometheus).await;
+        Box::new(std::iter::once(self.listeners()).chain(parts))
+    }
+
+    /// What happened to connections that were not simply served.
+    fn listeners(&self) -> String {
+        let statistics = &self.shared.statistics;
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let mut count = |name: &str, help: &str, count: &AtomicU64| {
+            let count = count.load(Ordering::Relaxed);
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {count}");
+        };
+        count(
+            "weft_listener_connections_over_limit_total",
+            "Connections closed because there were too many.",
+            &statistics.over_limit,
+        );
+        count(
+            "weft_listener_accept_errors_total",
+            "Times that no connection could be accepted, as when there are no file descriptors.",
+            &statistics.accept_errors,
+        );
+        count(
+            "weft_listener_panics_total",
+            "Connections ended by a mistake of this proxy.",
+            &statistics.panics,
+        );
+        let open = self.shared.open.count();
+        let _ = writeln!(
+            text,
+            "# HELP weft_listener_connections Connections that are open.\n# TYPE weft_listener_connections gauge\n\
+             weft_listener_connections {open}"
+        );
         let name = "weft_listener_connection_events_total";
         let help = "Connections that a listener could not simply serve, by what happened and the port they were for.";
-        let events = self.shared.statistics.by_port();
+        let events = statistics.by_port();
         if !events.is_empty() {
-            // Writing to a String cannot fail.
-            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} counter");
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
         }
         for ((event, port), count) in events {
             let event = match event {
@@ -77,9 +111,9 @@ impl Observed {
                 Event::HandshakeFailed => "handshake_failed",
                 Event::Loop => "loop",
             };
-            let _ = writeln!(page, "{name}{{event=\"{event}\",port=\"{port}\"}} {count}");
+            let _ = writeln!(text, "{name}{{event=\"{event}\",port=\"{port}\"}} {count}");
         }
-        page
+        text
     }
 }
 

@@ -44,7 +44,7 @@ fn inbound_listener(plain_text: bool) -> Listener {
 }
 
 /// A cluster of one sidecar that must hold `identity`.
-fn sidecar(address: SocketAddr, identity: &str) -> Cluster {
+pub(super) fn sidecar(address: SocketAddr, identity: &str) -> Cluster {
     Cluster {
         discovery: Discovery::Static(endpoints(&[address], true)),
         transport: UpstreamTransport::MutualTls(UpstreamTls {

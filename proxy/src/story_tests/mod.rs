@@ -2,6 +2,7 @@
 
 mod harness;
 mod routing;
+mod tcp;
 mod resilience;
 mod protocols;
 mod identity;

@@ -12,7 +12,7 @@ use weft_model::route::WeightedCluster;
 
 use super::harness::*;
 
-fn tcp_filter(cluster: &str) -> NetworkFilter {
+pub(super) fn tcp_filter(cluster: &str) -> NetworkFilter {
     NetworkFilter::Tcp(TcpProxy {
         stat_prefix: "tcp".into(),
         clusters: vec![WeightedCluster::new(cluster, 1)],

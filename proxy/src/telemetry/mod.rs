@@ -30,7 +30,7 @@ use weft_model::identity::WorkloadIdentity;
 
 use access_log::{AccessLogSettings, Destination, Writer};
 use labels::Own;
-use page::{PageFormat, Reading};
+use page::{PageFormat, Parts, Reading};
 use recorder::Question;
 pub use recorder::Recorder;
 use report::{ReportSettings, Reports};
@@ -69,7 +69,8 @@ pub struct TelemetrySettings {
 }
 
 impl TelemetrySettings {
-    /// Metrics and reports only; 5,000 series, forgotten after an hour; 500 edges.
+    /// Metrics and reports only; 1,000 series, forgotten after an hour; 500 edges. A label set is 66 lines of up to 1 KiB,
+    /// so that a full page stays below 64 MiB.
     #[must_use]
     pub fn new(workload: WorkloadInfo) -> Self {
         Self {
@@ -78,7 +79,7 @@ impl TelemetrySettings {
             access_log: None,
             traces: None,
             readings: Vec::new(),
-            max_series: 5_000,
+            max_series: 1_000,
             series_expiry: Duration::from_secs(3_600),
             max_edges: 500,
         }
@@ -184,19 +185,26 @@ impl Telemetry {
         Recorder::start(&self.0)
     }
 
-    /// All metrics, as text.
-    pub async fn page(&self, format: PageFormat) -> String {
+    /// All metrics as they are now, as text that is written while it is read.
+    pub async fn parts(&self, format: PageFormat) -> Parts {
         let Counted { tables, folded, silent } = self.counted().await;
         // Sums without one of the workers would fall, which looks like a restart: better none than wrong ones.
         let series = if silent == 0 { sum(tables) } else { HashMap::new() };
-        page::write(&self.0, format, &series, folded, silent)
+        page::parts(&self.0, format, series, folded, silent)
     }
 
-    /// What all workers counted, at a moment at which none was ending; workers end seldom, so once is mostly enough.
+    /// All metrics, as one text.
+    pub async fn page(&self, format: PageFormat) -> String {
+        self.parts(format).await.collect()
+    }
+
+    /// What all workers counted, at a moment at which none was ending or forgetting a label set; both are seldom, so once
+    /// is mostly enough.
     async fn counted(&self) -> Counted {
         let deadline = tokio::time::Instant::now() + ANSWER;
         loop {
             let ended = self.0.ended.load(Ordering::Acquire);
+            let expired = self.0.admission.expired();
             let mut folded = self.0.folded.load(Ordering::Relaxed);
             let answers = self.ask(Question::Series).await;
             let silent = answers.iter().filter(|answer| answer.is_none()).count();
@@ -205,7 +213,9 @@ impl Telemetry {
                 folded += answer.folded;
                 tables.push(answer.series);
             }
-            let quiet = self.0.ending.load(Ordering::Acquire) == ended;
+            // A label set that moved meanwhile from a worker's table to what is left of it is in neither.
+            let quiet =
+                self.0.ending.load(Ordering::Acquire) == ended && self.0.admission.expired() == expired;
             if quiet || tokio::time::Instant::now() >= deadline {
                 return Counted { tables, folded, silent };
             }

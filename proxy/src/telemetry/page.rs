@@ -99,21 +99,83 @@ enum Kind {
 }
 
 /// Labels and counts of one kind, in the order of the page.
-type Rows<'a, T> = Vec<(String, &'a T)>;
+type Rows<T> = Vec<(String, T)>;
 
-pub(super) fn write(
-    shared: &Shared,
+/// Bytes of a part of the page, about.
+const PART: usize = 64 * 1024;
+
+/// A page, made part by part: with many label sets it is tens of megabytes, which nobody needs to hold at once.
+#[derive(Debug)]
+pub struct Parts {
     format: PageFormat,
-    series: &Sums,
-    folded: u64,
-    silent: usize,
-) -> String {
-    let mut page = Page { format, text: String::with_capacity(4_096 + series.len() * 4_096) };
-    let (mut http, mut tcp): (Rows<'_, HttpTally>, Rows<'_, TcpTally>) = Default::default();
+    http: Rows<Box<HttpTally>>,
+    tcp: Rows<TcpTally>,
+    /// What is not by label set; taken when it is its turn.
+    own: Option<String>,
+    /// Which of [`FAMILIES`] is next, and which of its rows.
+    family: usize,
+    row: usize,
+}
+
+/// A metric of requests or connections, and where it is read from.
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    of: Of,
+}
+
+enum Of {
+    Requests,
+    Sizes(fn(&HttpTally) -> &Histogram),
+    Connections(fn(&TcpTally) -> u64),
+}
+
+/// Istio's, in the order of the page.
+const FAMILIES: [Family; 8] = [
+    Family { name: "istio_requests_total", help: "Requests.", of: Of::Requests },
+    Family {
+        name: "istio_request_duration_milliseconds",
+        help: "Time from the head of a request to the last byte of its response, in milliseconds.",
+        of: Of::Sizes(|tally| &tally.duration_ms),
+    },
+    Family {
+        name: "istio_request_bytes",
+        help: "Bytes of bodies of requests.",
+        of: Of::Sizes(|tally| &tally.request_bytes),
+    },
+    Family {
+        name: "istio_response_bytes",
+        help: "Bytes of bodies of responses.",
+        of: Of::Sizes(|tally| &tally.response_bytes),
+    },
+    Family {
+        name: "istio_tcp_sent_bytes_total",
+        help: "Bytes sent to clients.",
+        of: Of::Connections(|tally| tally.sent_bytes),
+    },
+    Family {
+        name: "istio_tcp_received_bytes_total",
+        help: "Bytes received from clients.",
+        of: Of::Connections(|tally| tally.received_bytes),
+    },
+    Family {
+        name: "istio_tcp_connections_opened_total",
+        help: "Connections opened.",
+        of: Of::Connections(|tally| tally.opened),
+    },
+    Family {
+        name: "istio_tcp_connections_closed_total",
+        help: "Connections closed.",
+        of: Of::Connections(|tally| tally.closed),
+    },
+];
+
+pub(super) fn parts(shared: &Shared, format: PageFormat, series: Sums, folded: u64, silent: usize) -> Parts {
+    let (mut http, mut tcp): (Rows<Box<HttpTally>>, Rows<TcpTally>) = Default::default();
     for ((labels, _), tally) in series {
         match tally {
             Tally::Http(tally) if tally.requests > 0 => {
-                http.push((label_text(labels.as_deref(), false), tally))
+                http.push((label_text(labels.as_deref(), false), tally));
             }
             Tally::Tcp(tally) if tally.opened + tally.closed > 0 => {
                 tcp.push((label_text(labels.as_deref(), true), tally));
@@ -123,58 +185,66 @@ pub(super) fn write(
     }
     http.sort_by(|(one, _), (other, _)| one.cmp(other));
     tcp.sort_by(|(one, _), (other, _)| one.cmp(other));
-    write_http(&mut page, &http);
-    write_tcp(&mut page, &tcp);
-    write_own(&mut page, shared, folded, silent);
+    let mut own = Page { format, text: String::with_capacity(4_096) };
+    write_own(&mut own, shared, folded, silent);
     if format == PageFormat::OpenMetrics {
-        page.text.push_str("# EOF\n");
+        own.text.push_str("# EOF\n");
     }
-    page.text
+    Parts { format, http, tcp, own: Some(own.text), family: 0, row: 0 }
 }
 
-fn write_http(page: &mut Page, rows: &Rows<'_, HttpTally>) {
-    let requests = rows.iter().map(|(labels, tally)| (&**labels, tally.requests as f64));
-    page.family("istio_requests_total", "Requests.", Kind::Counter, requests);
-    let part =
-        |of: fn(&HttpTally) -> &Histogram| rows.iter().map(move |(labels, tally)| (&**labels, of(tally)));
-    let help = "Time from the head of a request to the last byte of its response, in milliseconds.";
-    page.histograms("istio_request_duration_milliseconds", help, part(|tally| &tally.duration_ms));
-    page.histograms(
-        "istio_request_bytes",
-        "Bytes of bodies of requests.",
-        part(|tally| &tally.request_bytes),
-    );
-    page.histograms(
-        "istio_response_bytes",
-        "Bytes of bodies of responses.",
-        part(|tally| &tally.response_bytes),
-    );
+impl Iterator for Parts {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let Some(_) = FAMILIES.get(self.family) else { return self.own.take() };
+        // One row of a histogram may go beyond.
+        let mut page = Page { format: self.format, text: String::with_capacity(PART + PART / 2) };
+        while page.text.len() < PART
+            && let Some(family) = FAMILIES.get(self.family)
+        {
+            self.write(&mut page, family);
+        }
+        Some(page.text)
+    }
 }
 
-fn write_tcp(page: &mut Page, rows: &Rows<'_, TcpTally>) {
-    let part =
-        |of: fn(&TcpTally) -> u64| rows.iter().map(move |(labels, tally)| (&**labels, of(tally) as f64));
-    let counter = Kind::Counter;
-    page.family(
-        "istio_tcp_sent_bytes_total",
-        "Bytes sent to clients.",
-        counter,
-        part(|tally| tally.sent_bytes),
-    );
-    let help = "Bytes received from clients.";
-    page.family("istio_tcp_received_bytes_total", help, counter, part(|tally| tally.received_bytes));
-    page.family(
-        "istio_tcp_connections_opened_total",
-        "Connections opened.",
-        counter,
-        part(|tally| tally.opened),
-    );
-    page.family(
-        "istio_tcp_connections_closed_total",
-        "Connections closed.",
-        counter,
-        part(|tally| tally.closed),
-    );
+impl Parts {
+    /// Writes a family on, from the row at which it stands, until it or the part is full.
+    fn write(&mut self, page: &mut Page, family: &Family) {
+        let Family { name, help, of } = family;
+        if self.row == 0 {
+            page.head(name, help, if matches!(of, Of::Sizes(_)) { Kind::Histogram } else { Kind::Counter });
+        }
+        let rows = match of {
+            Of::Connections(_) => self.tcp.len(),
+            Of::Requests | Of::Sizes(_) => self.http.len(),
+        };
+        // At least one, or the head would be written again.
+        while self.row < rows {
+            match of {
+                Of::Requests => {
+                    let (labels, tally) = &self.http[self.row];
+                    page.sample(name, labels, tally.requests as f64);
+                }
+                Of::Sizes(of) => {
+                    let (labels, tally) = &self.http[self.row];
+                    page.histogram(name, labels, of(tally));
+                }
+                Of::Connections(of) => {
+                    let (labels, tally) = &self.tcp[self.row];
+                    page.sample(name, labels, of(tally) as f64);
+                }
+            }
+            self.row += 1;
+            if page.text.len() >= PART {
+                break;
+            }
+        }
+        if self.row >= rows {
+            (self.family, self.row) = (self.family + 1, 0);
+        }
+    }
 }
 
 fn write_own(page: &mut Page, shared: &Shared, folded: u64, silent: usize) {
@@ -250,33 +320,27 @@ impl Page {
 
     fn family<'a>(&mut self, name: &str, help: &str, kind: Kind, rows: impl Iterator<Item = (&'a str, f64)>) {
         self.head(name, help, kind);
-        for (labels, value) in rows {
-            let _ = match labels {
-                "" => writeln!(self.text, "{name} {value}"),
-                labels => writeln!(self.text, "{name}{{{labels}}} {value}"),
-            };
-        }
+        rows.for_each(|(labels, value)| self.sample(name, labels, value));
     }
 
-    fn histograms<'a>(
-        &mut self,
-        name: &str,
-        help: &str,
-        rows: impl Iterator<Item = (&'a str, &'a Histogram)>,
-    ) {
-        self.head(name, help, Kind::Histogram);
-        for (labels, histogram) in rows {
-            let mut total = 0;
-            for (place, count) in histogram.buckets.iter().enumerate() {
-                total += count;
-                let _ = match BOUNDS.get(place) {
-                    Some(bound) => writeln!(self.text, "{name}_bucket{{{labels},le=\"{bound}\"}} {total}"),
-                    None => writeln!(self.text, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}"),
-                };
-            }
-            let _ = writeln!(self.text, "{name}_sum{{{labels}}} {}", histogram.sum);
-            let _ = writeln!(self.text, "{name}_count{{{labels}}} {total}");
+    fn sample(&mut self, name: &str, labels: &str, value: f64) {
+        let _ = match labels {
+            "" => writeln!(self.text, "{name} {value}"),
+            labels => writeln!(self.text, "{name}{{{labels}}} {value}"),
+        };
+    }
+
+    fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
+        let mut total = 0;
+        for (place, count) in histogram.buckets.iter().enumerate() {
+            total += count;
+            let _ = match BOUNDS.get(place) {
+                Some(bound) => writeln!(self.text, "{name}_bucket{{{labels},le=\"{bound}\"}} {total}"),
+                None => writeln!(self.text, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}"),
+            };
         }
+        let _ = writeln!(self.text, "{name}_sum{{{labels}}} {}", histogram.sum);
+        let _ = writeln!(self.text, "{name}_count{{{labels}}} {total}");
     }
 }
 

@@ -167,3 +167,35 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn a_page_of_all_label_sets_is_below_64_mib_and_made_in_small_parts() {
+    let cap = TelemetrySettings::new(WorkloadInfo::default()).max_series;
+    let telemetry = Telemetry::new(settings()).unwrap();
+    LocalSet::new()
+        .run_until(async {
+            let recorder = telemetry.recorder();
+            // Names as Kubernetes makes them; one series more than there may be.
+            for number in 0..=cap {
+                let mut sample = inbound();
+                let name = format!("recommendations-of-the-shop-v2-6f9d7c9f5b-{number:05}");
+                let peer = super::super::test_support::workload(&name, "release-2026-11-23");
+                sample.connection.peer_workload = Some(peer.into());
+                recorder.request(&sample.request());
+                recorder.tcp(&sample.tcp());
+            }
+            let parts: Vec<String> = telemetry.parts(PageFormat::Prometheus).await.collect();
+            let longest = parts.iter().map(String::len).max().unwrap();
+            assert!(longest < 2 * PART, "{longest}");
+            let page = parts.concat();
+            assert!(page.len() < 64 << 20, "{} bytes", page.len());
+            let lines = parse(&page, PageFormat::Prometheus);
+            let sum = |name: &str| -> f64 {
+                lines.iter().filter(|line| line.name == name).map(|line| line.value).sum()
+            };
+            assert_eq!(sum("istio_requests_total"), cap as f64 + 1.0);
+            assert_eq!(sum("istio_request_duration_milliseconds_count"), cap as f64 + 1.0);
+            assert_eq!(sum("istio_tcp_connections_closed_total"), cap as f64 + 1.0);
+        })
+        .await;
+}

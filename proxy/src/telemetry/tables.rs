@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::labels::{Call, CallKey, EdgeLabels, Own, Protocol, SeriesLabels, ends};
@@ -25,6 +26,8 @@ pub(super) type EdgeKey = (Option<Arc<EdgeLabels>>, EdgeTally);
 #[derive(Debug)]
 pub(super) struct Admission {
     limit: usize,
+    /// How often a worker stopped counting a label set.
+    expired: AtomicU64,
     admitted: Mutex<HashMap<Arc<SeriesLabels>, Admitted>>,
 }
 
@@ -38,7 +41,7 @@ struct Admitted {
 
 impl Admission {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, admitted: Mutex::default() }
+        Self { limit, expired: AtomicU64::new(0), admitted: Mutex::default() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<SeriesLabels>, Admitted>> {
@@ -67,6 +70,7 @@ impl Admission {
     /// A worker stops counting a label set. When `expired` and no other counts it, it is forgotten.
     fn leave(&self, labels: &Arc<SeriesLabels>, tally: &Tally, expired: bool) {
         let mut admitted = self.lock();
+        self.expired.fetch_add(1, Ordering::AcqRel);
         let Some(entry) = admitted.get_mut(labels) else { return };
         entry.users = entry.users.saturating_sub(1);
         match &mut entry.left {
@@ -76,6 +80,11 @@ impl Admission {
         if expired && entry.users == 0 {
             admitted.remove(labels);
         }
+    }
+
+    /// Changes whenever a worker stops counting a label set.
+    pub(super) fn expired(&self) -> u64 {
+        self.expired.load(Ordering::Acquire)
     }
 
     /// Number of label sets.

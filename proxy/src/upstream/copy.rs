@@ -10,10 +10,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::error::ErrorSource;
+use crate::io::Io;
 
 #[cfg(test)]
 #[path = "copy_tests.rs"]
@@ -46,6 +48,10 @@ pub struct CopyEnd {
     pub from_upstream: u64,
     /// Whether both sides ended by themselves.
     pub result: Result<(), CopyError>,
+    /// The client was told the end of what the server said.
+    pub told_downstream: bool,
+    /// The server was told the end of what the client said.
+    pub told_upstream: bool,
 }
 
 /// Why copying ended before both sides had.
@@ -62,6 +68,47 @@ pub enum CopyError {
     /// No byte came from either side for too long.
     #[error("no byte came from either side for {0:?}")]
     Idle(Duration),
+}
+
+/// Copies as [`copy_bidirectional`] and closes both connections as they ended: what broke on one side is a reset on the
+/// other, as it would be without a proxy between them, so that nobody takes half of an answer for the whole. The same
+/// holds for a copy that is dropped under way.
+pub async fn join(downstream: Io, upstream: Io, idle: Option<Duration>) -> CopyEnd {
+    let mut pair = Pair { downstream, upstream, cut: true };
+    let end = copy_bidirectional(&mut pair.downstream, &mut pair.upstream, idle).await;
+    pair.cut = false;
+    match &end.result {
+        Err(CopyError::Io { side: ErrorSource::Upstream, .. }) if !end.told_downstream => {
+            pair.downstream.reset_on_close();
+        }
+        Err(CopyError::Io { side: ErrorSource::Downstream, .. }) if !end.told_upstream => {
+            pair.upstream.reset_on_close();
+        }
+        // Over TLS, a close without the word for it would pass for a cut. Who takes no byte of it now is not waited for.
+        Err(CopyError::Idle(_)) => {
+            let _ = pair.downstream.shutdown().now_or_never();
+            let _ = pair.upstream.shutdown().now_or_never();
+        }
+        Ok(()) | Err(CopyError::Io { .. }) => {}
+    }
+    end
+}
+
+/// Two connections that are copied between.
+struct Pair {
+    downstream: Io,
+    upstream: Io,
+    /// Whether they end in the middle, should they be dropped now.
+    cut: bool,
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        if self.cut {
+            self.downstream.reset_on_close();
+            self.upstream.reset_on_close();
+        }
+    }
 }
 
 /// Copies until both sides have ended, one of them failed, or neither said anything for `idle`.
@@ -89,8 +136,11 @@ where
     let mut silence = pin!(idle.map(Silence::new));
     let result = poll_fn(|cx| {
         let before = (counts.from_downstream.get(), counts.from_upstream.get());
-        let there = request.poll(cx, downstream, upstream, &counts.from_downstream)?;
-        let back = response.poll(cx, upstream, downstream, &counts.from_upstream)?;
+        let there = request.poll(cx, downstream, upstream, &counts.from_downstream);
+        // Also when the way there failed: a server that has heard enough answers and closes, and its answer is still
+        // to be read.
+        let back = response.poll(cx, upstream, downstream, &counts.from_upstream);
+        let (there, back) = (there?, back?);
         if there.is_ready() && back.is_ready() {
             return Poll::Ready(Ok(()));
         }
@@ -105,6 +155,8 @@ where
         from_downstream: counts.from_downstream.get(),
         from_upstream: counts.from_upstream.get(),
         result,
+        told_downstream: response.state == State::Closed,
+        told_upstream: request.state == State::Closed,
     }
 }
 

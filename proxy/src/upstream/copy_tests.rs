@@ -67,3 +67,19 @@ async fn idle_connections_hold_no_buffer() {
     let spare = SPARES.with_borrow(Vec::len);
     assert_eq!(spare, 1, "one buffer served both directions and was given back");
 }
+
+#[tokio::test]
+async fn an_answer_is_delivered_even_if_the_server_takes_no_more() {
+    let (mut client, mut downstream) = duplex(64);
+    let (mut server, mut upstream) = duplex(64);
+    server.write_all(b"enough").await.expect("written");
+    drop(server);
+    client.write_all(b"a long question").await.expect("written");
+    let end = copy_bidirectional(&mut downstream, &mut upstream, None).await;
+    assert!(matches!(end.result, Err(CopyError::Io { side: ErrorSource::Upstream, .. })), "{end:?}");
+    assert!(end.told_downstream && !end.told_upstream, "{end:?}");
+    drop(downstream);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("read");
+    assert_eq!(answer, "enough");
+}

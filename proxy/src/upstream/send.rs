@@ -17,7 +17,7 @@ use weft_model::policy::RetryPolicy;
 
 use super::attempt::{Attempt, Used, speaks_http2};
 use super::cluster::ClusterState;
-use super::copy::{CopyError, copy_bidirectional};
+use super::copy::{self, CopyError};
 use super::failure::{AttemptFailure, FailureKind, no_cluster};
 use super::limits::{Bounded, LimitGuard};
 use super::peer::{X_ENVOY_ATTEMPT_COUNT, X_WEFT_PEER, X_WEFT_UNPROCESSED};
@@ -430,13 +430,13 @@ fn prepare(request: &mut Request<Body>, keep_upgrade: bool, http2: bool) -> u32 
 
 /// Copies both ways once the client's connection is handed over; `guards` are what is counted meanwhile.
 fn tunnel(
-    mut upstream: crate::io::Io,
+    upstream: crate::io::Io,
     idle: Option<Duration>,
     end: ExchangeEnd,
     guards: impl Sized + 'static,
 ) -> Body {
-    Body::on_upgrade(move |mut downstream| async move {
-        let copied = copy_bidirectional(&mut downstream, &mut upstream, idle).await;
+    Body::on_upgrade(move |downstream| async move {
+        let copied = copy::join(downstream, upstream, idle).await;
         end.finish(copied.from_upstream);
         match copied.result {
             Ok(()) => {}
