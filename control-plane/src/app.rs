@@ -200,7 +200,7 @@ async fn follow_directory(
     }
 }
 
-/// Makes the second step of changes of authentication, when every sidecar has acknowledged the first.
+/// Makes the second step of changes of authentication and identities, when every sidecar has acknowledged the first.
 async fn complete_changes(push: Arc<Push<WorldCompiler>>, state: Arc<MeshState>) {
     let mut steps = state.steps();
     loop {
@@ -213,9 +213,9 @@ async fn complete_changes(push: Arc<Push<WorldCompiler>>, state: Arc<MeshState>)
         let told = tokio::time::timeout_at(since + FIRST_STEP, rollout.wait_for(|rollout| rollout.done));
         if told.await.is_err() {
             let pending = rollout.borrow().pending.join(", ");
-            tracing::warn!(revision, %pending, "not every sidecar acknowledged a change of authentication in time; it comes into force all the same");
+            tracing::warn!(revision, %pending, "not every sidecar acknowledged a change of authentication or identities in time; it comes into force all the same");
         }
-        tracing::info!(revision, waited = ?since.elapsed(), "a change of authentication takes its second step");
+        tracing::info!(revision, waited = ?since.elapsed(), "a change of authentication or identities takes its second step");
         state.complete(revision).await;
     }
 }

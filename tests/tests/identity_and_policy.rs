@@ -226,3 +226,82 @@ spec: {url: 'oci://example.com/plugin'}
     }
     assert!(!mesh.good(&["get"]).await.contains("patch"), "it was stored");
 }
+
+/// Something at an address that says it is a workload of a service, with the service's own identity.
+fn claims(service: &str, address: &str) -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: {service}-claimed}}
+spec:
+  address: {address}
+  serviceAccount: {service}
+  labels: {{app: {service}, security.istio.io/tlsMode: istio}}
+"
+    )
+}
+
+#[tokio::test]
+async fn a_workload_of_another_identity_gets_no_request_in_a_services_name() {
+    let mesh = Mesh::up().await;
+    let reviews = mesh.run("reviews").http().start().await;
+    let rogue = mesh.run("rogue").http().start().await;
+    let shop = mesh.client("shop").await;
+    reviews.reached_by(&shop, REVIEWS).await;
+    // Called by its own name, the rogue is a workload like any other.
+    rogue.reached_by(&shop, "http://rogue:9080/").await;
+    let address = rogue.address(false).await;
+
+    // Beside a true workload: requests that find the rogue go on to the other.
+    mesh.apply(&claims("reviews", &address)).await;
+    let answers = shop.load(REVIEWS).requests(100).await;
+    answers.assert_no_failure();
+    assert_eq!(answers.instances.keys().collect::<Vec<_>>(), ["reviews"], "{answers:?}");
+
+    // Alone: nobody answers, and the error names who is there and who should be.
+    let service = "
+apiVersion: v1
+kind: Service
+metadata: {name: payments}
+spec: {selector: {app: payments}, ports: [{name: http, port: 9080}]}
+---";
+    mesh.apply(&format!("{service}{}", claims("payments", &address))).await;
+    let answer = shop.get("http://payments:9080/").await.expect(503);
+    let identity = |account: &str| format!("spiffe://cluster.local/ns/default/sa/{account}");
+    for expected in [identity("rogue"), identity("payments")] {
+        assert!(answer.text().contains(&expected), "{expected} is not named: {}", answer.text());
+    }
+    rogue.reached_by(&shop, "http://rogue:9080/").await;
+}
+
+#[tokio::test]
+async fn a_service_goes_over_to_another_service_account_under_load_and_loses_no_request() {
+    let mesh = Mesh::up().await;
+    let shop = mesh.client("shop").await;
+    let mut current = mesh.run("reviews").name("first").http().start().await;
+    current.reached_by(&shop, REVIEWS).await;
+    let load = shop.load(REVIEWS).start();
+    let posts = shop.load("http://reviews:9080/?ms=20").method("POST").connections(2).start();
+    for name in ["second", "third", "fourth"] {
+        let account = format!("--service-account={name}");
+        let next = mesh.run("reviews").name(name).option(&account).http().start().await;
+        eventually("the new one gets requests", async || {
+            let got = load.so_far().instances.get(name).copied().unwrap_or_default();
+            if got > 5 { Ok(()) } else { Err(format!("{got}")) }
+        })
+        .await;
+        std::mem::replace(&mut current, next).stop().await;
+        load.more(30).await;
+    }
+    load.stop().await.assert_no_failure();
+    posts.stop().await.assert_no_failure();
+    // In the end those who left are accepted no more.
+    eventually("only the last identity is accepted", async || {
+        let page = mesh.workload("shop").admin("/config_dump").await;
+        let is_named = |account: &str| page.contains(&format!("ns/default/sa/{account}\""));
+        let named = ["reviews", "second", "third", "fourth"].map(is_named);
+        if named == [false, false, false, true] { Ok(()) } else { Err(format!("{named:?}")) }
+    })
+    .await;
+}

@@ -183,6 +183,10 @@ async fn the_control_planes_own_certificate_is_renewed_in_place() {
     assert_eq!(facts(&second).0, identity);
     assert!(facts(&second).1 > facts(&first).1);
     assert!(Arc::ptr_eq(&second, &own.certified_key()), "once, not at every handshake");
+    clock.set_back(Duration::from_secs(1000 * 3600));
+    let third = own.certified_key();
+    assert!(facts(&third).1 < facts(&first).1, "the clock was ahead: what it issued is not valid yet");
+    assert!(Arc::ptr_eq(&third, &own.certified_key()));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use rustls::sign::CertifiedKey;
 use weft_model::identity::WorkloadIdentity;
 
 use super::error::AuthorityError;
+use super::root::CLOCK_SKEW;
 use super::sign::CertificateAuthority;
 
 /// Shows the newest certificate to each handshake and makes a new one when half of its life is over. Looking at the
@@ -27,6 +28,7 @@ pub(super) struct ServerCertificate {
 #[derive(Debug)]
 struct Current {
     key: Arc<CertifiedKey>,
+    issued_at: SystemTime,
     renew_at: SystemTime,
 }
 
@@ -42,7 +44,11 @@ impl ServerCertificate {
     }
 
     pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {
-        let due = |current: &Current| self.authority.clock().now() >= current.renew_at;
+        let due = |current: &Current| {
+            let now = self.authority.clock().now();
+            // A clock that was ahead and was set right: what was issued by it is valid for nobody yet.
+            now >= current.renew_at || now + CLOCK_SKEW < current.issued_at
+        };
         if due(&self.current.load()) {
             // One handshake renews; the others go on with what there is.
             let renewing = match self.renewing.try_lock() {
@@ -81,5 +87,5 @@ fn issue(
     let key = CertifiedKey::from_der(issued.chain, private, &super::provider())
         .map_err(AuthorityError::crypto("use the control plane's own certificate"))?;
     let life = issued.not_after.duration_since(now).unwrap_or_default();
-    Ok(Current { key: Arc::new(key), renew_at: now + life / 2 })
+    Ok(Current { key: Arc::new(key), issued_at: now, renew_at: now + life / 2 })
 }

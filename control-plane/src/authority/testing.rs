@@ -37,6 +37,10 @@ impl TurnedClock {
     pub(crate) fn advance(&self, by: Duration) {
         *self.0.lock().unwrap() += by;
     }
+
+    pub(crate) fn set_back(&self, by: Duration) {
+        *self.0.lock().unwrap() -= by;
+    }
 }
 
 pub(crate) fn workload(service_account: &str) -> Workload {

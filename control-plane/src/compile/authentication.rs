@@ -40,6 +40,7 @@ fn modes<'a>(
     labels: &'a Labels,
     port: u16,
 ) -> impl Iterator<Item = MtlsMode> + 'a {
-    let policies = std::iter::once(&world.policies).chain(world.superseded.iter());
+    let policies =
+        std::iter::once(&world.policies).chain(world.superseded.iter().map(|former| &former.policies));
     policies.map(move |policies| policies.mtls_mode(namespace, labels, port).mode)
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use super::naming::Known;
 use super::scope::{ExplicitAddresses, Mode, OutboundScope, ProxyScope};
 use super::{configuration, encode};
 use crate::push::{Compiler, Interception, ProxyHello, Refused, ResourceSet, Resources};
@@ -17,7 +18,8 @@ use crate::world::World;
 #[derive(Debug)]
 pub struct WorldCompiler {
     world: Arc<ArcSwap<World>>,
-    compiled: Mutex<HashMap<ProxyScope, (u64, Resources)>>,
+    // With the world that it was compiled of.
+    compiled: Mutex<HashMap<ProxyScope, (Arc<World>, Resources)>>,
     endpoints: Mutex<HashMap<OutboundScope, (u64, Arc<ResourceSet>)>>,
     counts: [AtomicU64; 2],
 }
@@ -86,8 +88,8 @@ impl Compiler for WorldCompiler {
         let world = self.world.load_full();
         let endpoints = self.endpoints_of(&world, &scope.outbound(&world));
         let known = lock(&self.compiled).get(scope).cloned();
-        if let Some((configuration, resources)) = &known
-            && *configuration == world.configuration
+        if let Some((compiled, resources)) = &known
+            && compiled.configuration == world.configuration
         {
             let mut resources = resources.clone();
             resources.revision = world.revision;
@@ -97,13 +99,29 @@ impl Compiler for WorldCompiler {
         self.counts[0].fetch_add(1, Ordering::Relaxed);
         let former = known.as_ref().map(|(_, resources)| resources);
         let resources = encode::resources(world.revision, configuration(&world, scope), endpoints, former);
-        keep(&self.compiled, scope, (world.configuration, resources.clone()));
+        keep(&self.compiled, scope, (world, resources.clone()));
         resources
     }
 
     fn endpoints(&self, scope: &ProxyScope) -> (u64, Arc<ResourceSet>) {
         let world = self.world.load_full();
-        (world.revision, self.endpoints_of(&world, &scope.outbound(&world)))
+        let outbound = scope.outbound(&world);
+        let all = self.endpoints_of(&world, &outbound);
+        let known = lock(&self.compiled).get(scope).map(|(world, _)| world.clone());
+        let Some(known) = known.filter(|known| known.configuration < world.configuration) else {
+            return (world.revision, all);
+        };
+        // This lane is ahead of the other: who is not accepted yet becomes an endpoint when the other has caught up.
+        let known = Known { scope: scope.outbound(&known), world: &known };
+        if !known.are_news(&world, &outbound) {
+            return (world.revision, all);
+        }
+        let sets = super::endpoints::compile(&world, &outbound, Some(&known));
+        (world.revision, encode::endpoints(sets, Some(&all)))
+    }
+
+    fn forget(&self, scope: &ProxyScope) {
+        lock(&self.compiled).remove(scope);
     }
 }
 

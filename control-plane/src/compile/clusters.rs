@@ -1,6 +1,5 @@
 //! Clusters of a service port: one for the service, one for each subset.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +7,10 @@ use weft_model::cluster::{
     CircuitBreakers, Cluster, Discovery, LoadBalancing, OutlierDetection, ServiceInfo, UpstreamHttp,
     UpstreamTls, UpstreamTransport,
 };
-use weft_model::identity::WorkloadIdentity;
 use weft_model::provenance::Provenance;
 
 use super::authentication::is_disabled;
+use super::naming;
 use super::outbound::{cluster_name, has_endpoint_lane};
 use super::scope::OutboundScope;
 use crate::source::Object;
@@ -20,7 +19,7 @@ use crate::source::kinds::destination_rule::{
     TrafficPolicy,
 };
 use crate::source::words::{Labels, Protocol};
-use crate::world::{EndpointSource, ServicePort, World, WorldService, WorldWorkload};
+use crate::world::{EndpointSource, ServicePort, World, WorldService};
 
 /// A named part of a service's workloads.
 pub(super) struct Subset<'a> {
@@ -56,15 +55,15 @@ pub(super) fn subsets<'a>(
     (subsets, rules.first().copied())
 }
 
-/// The clusters of one service port.
-pub(super) fn of_port(
-    world: &World,
-    scope: &OutboundScope,
-    service: &WorldService,
-    port: &ServicePort,
-) -> Vec<Cluster> {
+/// The clusters of a service: for each port one for the service and one for each subset.
+pub(super) fn of_service(world: &World, scope: &OutboundScope, service: &WorldService) -> Vec<Cluster> {
     let (subsets, rule) = subsets(world, scope, service);
-    let clusters = subsets.into_iter().map(|subset| {
+    let named: Vec<_> = subsets
+        .iter()
+        .map(|subset| (subset, naming::accepted(world, scope, service, subset).identities()))
+        .collect();
+    let ports = service.ports.iter().flat_map(|port| named.iter().map(move |named| (port, named)));
+    let clusters = ports.map(|(port, (subset, identities))| {
         let policy = Effective::of(rule.map(|(_, rule)| &rule.traffic_policy), subset.policy, port.number);
         let name = cluster_name(&service.host, port.number, subset.name);
         let mut cluster = Cluster::new(&name, discovery(service, port, &name));
@@ -74,8 +73,11 @@ pub(super) fn of_port(
             namespace: service.namespace.clone(),
         });
         cluster.http = http_version(port.protocol, policy.pool);
-        cluster.transport = transport(world, service, port, subset.name, policy.tls);
-        cluster.provenance = subset.provenance;
+        cluster.transport = transport(world, service, port, policy.tls, || UpstreamTls {
+            identities: identities.clone(),
+            sni: format!("outbound_.{}_.{}_.{}", port.number, subset.name, service.host).into(),
+        });
+        cluster.provenance = subset.provenance.clone();
         cluster.provenance.extend(rule.map(|(object, _)| object.provenance("spec.trafficPolicy")));
         apply(&mut cluster, &policy);
         if service.is_headless() {
@@ -165,13 +167,9 @@ fn transport(
     world: &World,
     service: &WorldService,
     port: &ServicePort,
-    subset: &str,
     tls: Option<TlsMode>,
+    own: impl Fn() -> UpstreamTls,
 ) -> UpstreamTransport {
-    let own = || UpstreamTls {
-        identities: identities(world, service).into(),
-        sni: format!("outbound_.{}_.{subset}_.{}", port.number, service.host).into(),
-    };
     match tls {
         Some(TlsMode::Disable) => UpstreamTransport::Plain,
         Some(TlsMode::IstioMutual) => UpstreamTransport::MutualTls(own()),
@@ -183,23 +181,6 @@ fn transport(
         None if service.internal => UpstreamTransport::ByEndpoint(own()),
         None => UpstreamTransport::Plain,
     }
-}
-
-/// Who may answer; empty: anybody of the trust domain. A headless service has the identities of its workloads, as far as
-/// all are known: an address that a client remembers may be another workload's by now.
-fn identities(world: &World, service: &WorldService) -> Vec<Arc<str>> {
-    if !service.subject_alt_names.is_empty() || !service.is_headless() {
-        return service.subject_alt_names.clone();
-    }
-    let identity = |workload: &Arc<WorldWorkload>| {
-        let account = workload.service_account.as_deref()?;
-        let identity =
-            WorkloadIdentity::new(world.mesh.trust_domain.clone(), &workload.namespace, account).ok()?;
-        Some(Arc::<str>::from(identity.to_string()))
-    };
-    let with_sidecar = world.workloads_of(service).filter(|workload| workload.mutual_tls);
-    let known: Option<BTreeSet<Arc<str>>> = with_sidecar.map(identity).collect();
-    known.into_iter().flatten().collect()
 }
 
 /// Whether there are workloads behind a port, and every one of them has a sidecar and takes mutual TLS.

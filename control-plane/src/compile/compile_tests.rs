@@ -311,7 +311,7 @@ fn while_a_change_of_authentication_is_told_nobody_calls_in_a_way_that_is_refuse
     // Whether clients call in plain text, and whether the server takes it.
     let told = |mode: &str, superseded: &[&str]| {
         let mut world = Mesh::new(&policy(mode)).0;
-        world.superseded = superseded.iter().map(|mode| Mesh::new(&policy(mode)).0.policies).collect();
+        world.superseded = superseded.iter().map(|mode| Arc::new(Mesh::new(&policy(mode)).0)).collect();
         let sets = endpoints(&world, &Mesh::scope("default", &[]).outbound(&world));
         let plain = sets.iter().flat_map(EndpointSet::endpoints).all(|endpoint| !endpoint.mutual_tls);
         let compiled =
@@ -485,4 +485,46 @@ fn whether_a_workload_of_a_headless_service_is_ready_is_a_matter_of_endpoints_al
     let published =
         Mesh::new(&HEADLESS.replace("clusterIP: None,", "clusterIP: None, publishNotReadyAddresses: true,"));
     assert_eq!(health(&published.0.with_states(2, &unready)), [Health::Healthy, Health::Healthy]);
+}
+
+#[test]
+fn hosts_of_one_address_are_told_apart_by_the_name_that_is_asked_for() {
+    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\nspec: {hosts: [b.example, a.example], \
+                 addresses: [10.99.0.1], resolution: DNS, ports: [{number: 80, name: http}, {number: 5432, name: tcp}]}\n";
+    let compiled = configuration(&Mesh::new(entry).0, &Mesh::scope("default", &[]));
+    let at: Vec<&str> =
+        compiled.listeners.iter().map(|it| &*it.name).filter(|it| it.starts_with("10.99")).collect();
+    assert_eq!(at, ["10.99.0.1_5432", "10.99.0.1_80"]);
+    let table = compiled.routes.iter().find(|it| &*it.name == "a.example:80").unwrap();
+    let hosts: Vec<(&str, &str)> =
+        table.virtual_hosts.iter().map(|it| (&*it.name, &*it.domains[0])).collect();
+    assert_eq!(hosts, [("a.example:80", "*"), ("b.example:80", "b.example:80")]);
+    assert!(!compiled.routes.iter().any(|it| &*it.name == "b.example:80"));
+}
+
+#[test]
+fn a_consumer_route_for_one_port_leaves_the_producers_for_another() {
+    let yaml = "
+apiVersion: v1
+kind: Service
+metadata: {name: two}
+spec: {clusterIP: 10.96.0.9, selector: {app: two}, ports: [{name: one, port: 80}, {name: two, port: 81}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: producer}
+spec: {parentRefs: [{group: '', kind: Service, name: two, port: 81}], rules: [{backendRefs: [{name: reviews, port: 9080}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: consumer, namespace: shop}
+spec: {parentRefs: [{group: '', kind: Service, name: two, namespace: default, port: 80}], rules: [{backendRefs: [{name: two, namespace: default, port: 81}]}]}
+";
+    let compiled = configuration(&Mesh::new(yaml).0, &Mesh::scope("shop", &[]));
+    let by = |port: u16| {
+        let name = format!("two.default.svc.cluster.local:{port}");
+        let table = compiled.routes.iter().find(|it| *it.name == *name).unwrap();
+        table.virtual_hosts[0].routes[0].provenance[0].object.name.clone()
+    };
+    assert_eq!((&*by(80), &*by(81)), ("consumer", "producer"));
 }

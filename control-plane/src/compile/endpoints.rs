@@ -8,21 +8,25 @@ use weft_model::endpoint::{Endpoint, EndpointSet, Health, Locality, LocalityEndp
 
 use super::authentication::is_disabled;
 use super::clusters;
+use super::naming::{Accepted, Known};
 use super::outbound::{cluster_name, has_endpoint_lane};
 use super::scope::OutboundScope;
 use crate::world::{ServicePort, World, WorldService, WorldWorkload};
 
-/// The sets of all clusters that the class sees.
-pub(super) fn compile(world: &World, scope: &OutboundScope) -> Vec<EndpointSet> {
+/// The sets of all clusters that the class sees. If its clusters are `known` to be of an earlier world, endpoints that
+/// they would refuse are left out.
+pub(super) fn compile(world: &World, scope: &OutboundScope, known: Option<&Known<'_>>) -> Vec<EndpointSet> {
     let mut sets = Vec::new();
     for service in world.visible_services(&scope.namespace).filter(|service| has_endpoint_lane(service)) {
         let (subsets, _) = clusters::subsets(world, scope, service);
         let workloads: Vec<&Arc<WorldWorkload>> = world.workloads_of(service).collect();
-        for port in &service.ports {
-            for subset in &subsets {
+        for subset in &subsets {
+            let accepted = known.and_then(|known| known.accepted(&service.host, subset.name));
+            let accepted = accepted.as_ref().unwrap_or(&Accepted::Anybody);
+            for port in &service.ports {
                 let members = workloads.iter().filter(|workload| workload.has(&subset.labels));
                 let name = cluster_name(&service.host, port.number, subset.name);
-                sets.push(set(world, service, port, &name, members.copied()));
+                sets.push(set(world, service, port, &name, members.copied(), accepted));
             }
         }
     }
@@ -36,6 +40,7 @@ fn set<'a>(
     port: &ServicePort,
     name: &Arc<str>,
     workloads: impl Iterator<Item = &'a Arc<WorldWorkload>>,
+    accepted: &Accepted,
 ) -> EndpointSet {
     let mut places: BTreeMap<Locality, Vec<Arc<Endpoint>>> = BTreeMap::new();
     for workload in workloads {
@@ -47,7 +52,7 @@ fn set<'a>(
         }
         // A workload without the port that the service targets cannot answer.
         let Some(number) = workload.port(&port.name, &port.target) else { continue };
-        places.entry(locality(&workload.locality)).or_default().push(Arc::new(Endpoint {
+        let endpoint = Endpoint {
             address: SocketAddr::new(workload.address, number),
             health,
             weight: workload.weight.max(1),
@@ -55,7 +60,10 @@ fn set<'a>(
                 && service.internal
                 && !is_disabled(world, &workload.namespace, &workload.labels, number),
             workload: workload.info(&world.mesh),
-        }));
+        };
+        if !endpoint.mutual_tls || accepted.accepts(workload.identity(&world.mesh).as_ref()) {
+            places.entry(locality(&workload.locality)).or_default().push(Arc::new(endpoint));
+        }
     }
     let localities = places.into_iter().map(|(locality, mut endpoints)| {
         endpoints.sort_by_key(|endpoint| endpoint.address);

@@ -29,17 +29,19 @@ pub(super) fn routes(
     service: &WorldService,
     port: &ServicePort,
 ) -> Vec<Route> {
-    let attached = world.policies.http_routes(&service.namespace, &service.name, &scope.namespace);
-    let attached = attached.into_iter().filter(|(_, spec)| {
+    let is_for_port = |spec: &source::HttpRoute| {
         spec.parents.iter().any(|parent| {
             *parent.namespace == *service.namespace
                 && *parent.name == *service.name
                 && parent.port.is_none_or(|number| number.get() == port.number)
                 && parent.section_name.as_ref().is_none_or(|name| *name == port.name)
         })
-    });
+    };
+    let attached =
+        world.policies.http_routes(&service.namespace, &service.name, &scope.namespace, is_for_port);
     // The order of objects (oldest first) and of rules is kept where the matches are equal: the sort is stable.
     let mut ranked: Vec<(Precedence, Route)> = attached
+        .into_iter()
         .flat_map(|(object, spec)| {
             let rules = spec.rules.iter().flat_map(|rule| rule.matches.iter().map(move |m| (rule, m)));
             rules.map(|(rule, matches)| (Precedence::of(matches), route(world, object, rule, matches)))

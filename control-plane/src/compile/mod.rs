@@ -10,6 +10,7 @@ mod endpoints;
 mod http_route;
 mod inbound;
 mod names;
+mod naming;
 mod outbound;
 mod retry;
 mod scope;
@@ -62,5 +63,5 @@ pub fn configuration(world: &World, scope: &ProxyScope) -> Compiled {
 /// The endpoints' lane: all endpoint sets that clusters of the class ask for.
 #[must_use]
 pub fn endpoints(world: &World, scope: &OutboundScope) -> Vec<EndpointSet> {
-    endpoints::compile(world, scope)
+    endpoints::compile(world, scope, None)
 }

@@ -1,6 +1,6 @@
 //! The workload's calls: for each service port a listener by address, a route table and its clusters.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,22 +31,34 @@ pub(super) const SNIFFED_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 pub(super) fn compile(world: &World, scope: &OutboundScope) -> Compiled {
     let mut compiled = Compiled::default();
     let mut explicit_hosts = Vec::new();
-    let mut taken = BTreeSet::new();
+    let mut taken = Taken::new();
     for service in world.visible_services(&scope.namespace) {
+        compiled.clusters.extend(clusters::of_service(world, scope, service));
         for port in &service.ports {
-            let has_http = is_http(port);
-            compiled.clusters.extend(clusters::of_port(world, scope, service, port));
-            if has_http && scope.explicit {
-                explicit_hosts.push(virtual_host(world, scope, service, port));
-            } else if has_http {
-                let host = virtual_host(world, scope, service, port);
+            let host = is_http(port).then(|| virtual_host(world, scope, service, port));
+            if scope.explicit {
+                explicit_hosts.extend(host);
+                continue;
+            }
+            let own = host.as_ref().map(|_| compiled.routes.len());
+            let place = match place(world, service, port, own, &mut taken) {
+                Place::Own(place) => Some(place),
+                Place::Nowhere => None,
+                Place::Others(table) => {
+                    // Told apart by the name that is asked for; whoever asks for none of them gets the first.
+                    if let (Some(table), Some(host)) = (table, host) {
+                        let first = &mut compiled.routes[table];
+                        let hosts = first.virtual_hosts.iter().cloned().chain([host]).collect();
+                        *first = RouteTable::new(&first.name, hosts);
+                    }
+                    continue;
+                }
+            };
+            if let Some(host) = host {
                 let host = VirtualHost { domains: vec!["*".into()], ..host };
                 compiled.routes.push(RouteTable::new(&table_name(service, port), vec![host]));
             }
-            if !scope.explicit {
-                let place = place(world, service, port, &mut taken);
-                compiled.listeners.extend(place.map(|place| listener(world, scope, service, port, place)));
-            }
+            compiled.listeners.extend(place.map(|place| listener(world, scope, service, port, place)));
         }
     }
     if scope.explicit {
@@ -129,36 +141,66 @@ fn table_name(service: &WorldService, port: &ServicePort) -> String {
     format!("{}:{}", service.host, port.number)
 }
 
+/// Which addresses have a listener, and the place of its route table among all; none where bytes are not read.
+type Taken = BTreeMap<SocketAddr, Option<usize>>;
+
+/// Where calls of a service port are taken.
+enum Place {
+    /// At a listener of its own.
+    Own(OwnPlace),
+    /// At that of another service, which has all its addresses; with the place of its route table.
+    Others(Option<usize>),
+    /// It has no address.
+    Nowhere,
+}
+
 /// Where the listener of a service port is, and its name.
-struct Place {
+struct OwnPlace {
     name: String,
     addresses: Vec<SocketAddr>,
 }
 
-/// At the service's virtual addresses; for a headless service, at the addresses of its workloads and the ports that these
+/// At the service's virtual addresses, as far as no other service has them (several hosts of a `ServiceEntry` share
+/// theirs); for a headless service, at the addresses of its workloads and the ports that these
 /// listen on, ready or not, so that only workloads that come and go change it. Of two headless services that share a
 /// workload and a port the first has it (`taken`): an address alone does not tell which one a client means.
 fn place(
     world: &World,
     service: &WorldService,
     port: &ServicePort,
-    taken: &mut BTreeSet<SocketAddr>,
-) -> Option<Place> {
+    table: Option<usize>,
+    taken: &mut Taken,
+) -> Place {
+    let mut take = |address: &SocketAddr| {
+        let is_free = !taken.contains_key(address);
+        if is_free {
+            taken.insert(*address, table);
+        }
+        is_free
+    };
     match &service.addresses {
-        VirtualAddresses::Virtual(addresses) => Some(Place {
-            name: format!("{}_{}", addresses.first()?, port.number),
-            addresses: addresses.iter().map(|address| SocketAddr::new(*address, port.number)).collect(),
-        }),
+        VirtualAddresses::Virtual(addresses) => {
+            let all: Vec<_> =
+                addresses.iter().map(|address| SocketAddr::new(*address, port.number)).collect();
+            let own: Vec<SocketAddr> = all.iter().copied().filter(|address| take(address)).collect();
+            match (own.first(), all.first()) {
+                (Some(first), _) => {
+                    Place::Own(OwnPlace { name: format!("{}_{}", first.ip(), port.number), addresses: own })
+                }
+                (None, Some(first)) => Place::Others(taken.get(first).copied().flatten()),
+                (None, None) => Place::Nowhere,
+            }
+        }
         VirtualAddresses::Endpoints => {
             let called = world.workloads_of(service).filter_map(|workload| {
                 Some(SocketAddr::new(workload.address, workload.port(&port.name, &port.target)?))
             });
-            let mut addresses: Vec<SocketAddr> = called.filter(|address| taken.insert(*address)).collect();
+            let mut addresses: Vec<SocketAddr> = called.filter(|address| take(address)).collect();
             addresses.sort_unstable();
             let name = format!("{}_{}", service.host, port.number);
-            (!addresses.is_empty()).then_some(Place { name, addresses })
+            if addresses.is_empty() { Place::Nowhere } else { Place::Own(OwnPlace { name, addresses }) }
         }
-        VirtualAddresses::None => None,
+        VirtualAddresses::None => Place::Nowhere,
     }
 }
 
@@ -168,7 +210,7 @@ fn listener(
     scope: &OutboundScope,
     service: &WorldService,
     port: &ServicePort,
-    place: Place,
+    place: OwnPlace,
 ) -> Listener {
     let table = table_name(service, port);
     let http = chain(&table, FilterChainMatch::default(), NetworkFilter::Http(http(&table)));

@@ -100,7 +100,13 @@ impl<C: Compiler> Classes<C> {
 
     fn live(&self) -> Vec<Arc<Class<C::Scope>>> {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        live.retain(|_, class| class.strong_count() > 0);
+        live.retain(|scope, class| {
+            let is_live = class.strong_count() > 0;
+            if !is_live {
+                self.compiler.forget(scope);
+            }
+            is_live
+        });
         live.values().filter_map(Weak::upgrade).collect()
     }
 

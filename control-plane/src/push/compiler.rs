@@ -41,4 +41,7 @@ pub trait Compiler: Send + Sync + 'static {
 
     /// The endpoints of a class alone, and the revision of the world they were read from.
     fn endpoints(&self, scope: &Self::Scope) -> (u64, Arc<ResourceSet>);
+
+    /// No proxy of the class is connected any more: what is remembered for it can go.
+    fn forget(&self, _scope: &Self::Scope) {}
 }

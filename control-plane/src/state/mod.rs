@@ -201,7 +201,14 @@ impl MeshState {
     pub async fn delete(&self, names: &[ObjectRef]) -> Result<Applied, StateError> {
         let mut writer = self.writer.lock().await;
         let mut outcomes = writer.api.delete(names)?;
-        outcomes.extend(writer.run.delete(names)?);
+        match writer.run.delete(names) {
+            Ok(more) => outcomes.extend(more),
+            Err(error) => {
+                // What is gone from one store is gone, also for those who are told now that not all is.
+                self.rebuild(&mut writer);
+                return Err(error.into());
+            }
+        }
         Ok(self.applied(&mut writer, outcomes))
     }
 

@@ -143,3 +143,25 @@ async fn a_service_has_the_ports_of_all_its_workloads() {
     numbers.sort_unstable();
     assert_eq!(numbers, [7000, 9080]);
 }
+
+#[tokio::test]
+async fn a_vanishing_identity_has_a_second_step_and_a_new_one_has_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = open(directory.path());
+    let superseded = || state.world().load().superseded.len();
+    let workload = |account: &str| {
+        let labels = "{app: reviews, security.istio.io/tlsMode: istio}";
+        objects(&format!(
+            "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: w}}\nspec: {{address: 10.0.0.1, serviceAccount: {account}, labels: {labels}}}\n"
+        ))
+    };
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: reviews}\nspec: {selector: {app: reviews}, ports: [{port: 1}]}\n";
+    state.apply(&objects(service), false).await.unwrap();
+    state.apply(&workload("one"), false).await.unwrap();
+    assert_eq!(superseded(), 0);
+    let changed = state.apply(&workload("two"), false).await.unwrap().revision;
+    assert_eq!(superseded(), 1);
+    assert!(!state.steps().borrow().are_done(changed));
+    state.complete(changed).await;
+    assert!(superseded() == 0 && state.steps().borrow().are_done(changed));
+}

@@ -143,9 +143,10 @@ impl MeshState {
         let mut writer = self.writer.lock().await;
         let reference = ObjectRef::new("networking.istio.io/v1", "WorkloadEntry", namespace, name);
         writer.run.delete(&[reference])?;
-        self.remember(&mut writer, &(namespace.into(), name.into()), None)?;
+        // Its object is gone: the world must not keep it, even if its state cannot be forgotten.
+        let forgotten = self.remember(&mut writer, &(namespace.into(), name.into()), None);
         self.rebuild(&mut writer);
-        Ok(())
+        forgotten.map(drop)
     }
 
     /// A workload takes requests, or does so no more. Answers the revision that has it; none when there is no such

@@ -4,6 +4,7 @@
 //! fails: objects were checked when they were parsed, and a reference that dangles is the compiler's to answer for.
 
 mod addresses;
+mod naming;
 mod policies;
 mod service;
 mod workload;
@@ -65,9 +66,9 @@ pub struct World {
     pub workloads: BTreeMap<WorkloadKey, Arc<WorldWorkload>>,
     /// Routes, destination rules, authentication.
     pub policies: Policies,
-    /// Policies before these, whose word on mutual TLS some sidecar may still obey: empty but for the first step of a
-    /// change of `PeerAuthentication`.
-    pub superseded: Vec<Policies>,
+    /// Worlds before this one, whose word on mutual TLS and on who may answer for a service some sidecar may still obey:
+    /// empty but for the first step of a change of `PeerAuthentication`, or one after which fewer identities are accepted.
+    pub superseded: Vec<Arc<World>>,
 }
 
 /// What is known of a workload beside its object: whether it takes requests now.

@@ -89,7 +89,7 @@ impl Policies {
         best.map(|(_, object, spec)| (object, spec))
     }
 
-    /// Routes of the Gateway API for a service, as clients in `namespace` see them: routes of the client's own
+    /// Routes of the Gateway API for a service's port, as clients in `namespace` see them: routes of the client's own
     /// namespace for a service of another (consumer routes) take the place of the service owner's (producer routes)
     /// (<https://gateway-api.sigs.k8s.io/mesh/mesh-overview/>).
     #[must_use]
@@ -98,6 +98,7 @@ impl Policies {
         service_namespace: &str,
         service: &str,
         namespace: &str,
+        is_for_port: impl Fn(&HttpRoute) -> bool,
     ) -> Vec<(&Arc<Object>, &HttpRoute)> {
         let key = (Arc::from(service_namespace), Arc::from(service));
         let of = |owner: &str| -> Vec<(&Arc<Object>, &HttpRoute)> {
@@ -105,6 +106,7 @@ impl Policies {
                 self.http_routes.get(&key).into_iter().flatten().filter(|o| **o.namespace() == *owner);
             routes
                 .filter_map(|o| if let Spec::HttpRoute(spec) = &o.spec { Some((o, spec)) } else { None })
+                .filter(|(_, spec)| is_for_port(spec))
                 .collect()
         };
         let consumer = if namespace == service_namespace { Vec::new() } else { of(namespace) };
@@ -191,6 +193,27 @@ impl Policies {
             policies.peer_authentications.iter().map(|o| (o.reference.clone(), o.spec.clone())).collect()
         };
         said(self) == said(other)
+    }
+
+    /// Whether every subset of `before` that is still there has the labels it had.
+    #[must_use]
+    pub(super) fn has_subsets_of(&self, before: &Self) -> bool {
+        let rules = |policies: &Self| -> BTreeMap<_, _> {
+            let rules = policies.destination_rules.iter().filter_map(|object| match &object.spec {
+                Spec::DestinationRule(rule) => Some((object.reference.clone(), rule.clone())),
+                _ => None,
+            });
+            rules.collect()
+        };
+        let now = rules(self);
+        let kept = |(name, was): (_, DestinationRule)| {
+            let Some(now) = now.get(&name) else { return true };
+            was.subsets.iter().all(|was| {
+                let now = now.subsets.iter().find(|now| now.name == was.name);
+                now.is_none_or(|now| now.labels == was.labels)
+            })
+        };
+        rules(before).into_iter().all(kept)
     }
 
     /// Label keys that some policy asks of *clients*: what, beside the namespace, tells outbound classes apart.

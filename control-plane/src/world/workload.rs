@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_model::endpoint::{Health, WorkloadInfo};
+use weft_model::identity::WorkloadIdentity;
 
 use super::{MeshSettings, WorkloadStates};
 use crate::source::kinds::workload_entry::{WorkloadAddress, WorkloadEntry};
@@ -56,6 +57,12 @@ impl WorldWorkload {
     #[must_use]
     pub fn has(&self, labels: &Labels) -> bool {
         labels.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+    }
+
+    /// Its SPIFFE identity, as far as its object says.
+    #[must_use]
+    pub fn identity(&self, mesh: &MeshSettings) -> Option<Arc<str>> {
+        identity(mesh, &self.namespace, self.service_account.as_deref()?)
     }
 
     /// Where it listens for a port of a service: its own number for the port's name wins over the target port.
@@ -127,6 +134,12 @@ fn convert(name: Arc<str>, namespace: Arc<str>, entry: &WorkloadEntry) -> Option
         weight: entry.weight,
         health: Health::Healthy,
     })
+}
+
+/// None when the names cannot be part of an identity.
+pub(super) fn identity(mesh: &MeshSettings, namespace: &str, service_account: &str) -> Option<Arc<str>> {
+    let identity = WorkloadIdentity::new(mesh.trust_domain.clone(), namespace, service_account).ok()?;
+    Some(identity.to_string().into())
 }
 
 fn is_mutual(labels: &Labels) -> bool {

@@ -10,6 +10,10 @@ use super::{Session, WILDCARD};
 use crate::push::resource::{ResourceType, Version};
 use tokio::time::Instant;
 
+#[cfg(test)]
+#[path = "delta_tests.rs"]
+mod tests;
+
 impl Session {
     /// A request of a delta stream: any mix of an answer and a change of subscription.
     ///
@@ -19,8 +23,10 @@ impl Session {
         let Some(kind) = ResourceType::of_url(&request.type_url) else {
             return self.on_unserved_delta(&request);
         };
-        let held = self.state(kind).subscription.names.len();
-        self.check_names(kind, held, request.resource_names_subscribe.iter())?;
+        let known = &self.state(kind).subscription.names;
+        let fresh: Vec<_> =
+            request.resource_names_subscribe.iter().filter(|name| !known.contains(name.as_str())).collect();
+        self.check_names(kind, known.len(), fresh.into_iter())?;
         self.check_names(kind, 0, request.initial_resource_versions.keys().collect::<Vec<_>>().into_iter())?;
 
         if !request.response_nonce.is_empty() {
@@ -86,8 +92,13 @@ impl Session {
             let name: Arc<str> = name.into();
             state.subscription.names.remove(&name);
             if state.subscription.wildcard {
-                // The client has dropped it, though `*` covers it still: it must hear how it stands.
-                state.ask(name);
+                // The client has dropped it, though `*` covers it still: it must hear how it stands. Of a name that means
+                // nothing there is nothing to say, and nothing to remember: a client can think of any number of them.
+                if state.lane.set.get(&name).is_some() || state.held.contains_key(&name) {
+                    state.ask(name);
+                } else {
+                    state.forget(&name);
+                }
             } else if !state.lane.set.get(&name).is_some_and(|resource| state.subscription.covers(resource)) {
                 let real = state.lane.set.get(&name).map(|resource| resource.name.clone());
                 state.forget(&name);

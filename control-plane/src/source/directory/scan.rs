@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use weft_model::provenance::ObjectRef;
 
@@ -24,7 +25,14 @@ struct Stamp {
     inode: u64,
     length: u64,
     modified: (i64, i64),
+    /// It was changed a moment before it was looked at. Clocks of file systems tick in milliseconds: a write of the same
+    /// length that follows within a tick leaves all the rest as it is. Never equal, so that the file is read again.
+    is_settled: bool,
 }
+
+/// A file that was not changed for so long is not changed within the same tick any more. Also where the clocks of a file
+/// server and of this machine differ a little.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// A file that was read.
 #[derive(Debug)]
@@ -71,7 +79,7 @@ impl Scanner {
     fn look(&mut self, path: &Path) {
         let previous = self.previous(path);
         let held_back = |why: &str| Seen {
-            stamp: Stamp { inode: 0, length: 0, modified: (0, 0) },
+            stamp: Stamp { inode: 0, length: 0, modified: (0, 0), is_settled: false },
             findings: vec![unreadable(path, why, previous.len())],
             objects: previous.clone(),
         };
@@ -80,6 +88,9 @@ impl Scanner {
                 inode: metadata.ino(),
                 length: metadata.len(),
                 modified: (metadata.mtime(), metadata.mtime_nsec()),
+                is_settled: metadata
+                    .modified()
+                    .is_ok_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed > SETTLED)),
             },
             Err(error) => {
                 let seen = held_back(&error.to_string());
@@ -87,7 +98,7 @@ impl Scanner {
                 return;
             }
         };
-        if self.seen.get(path).is_some_and(|seen| seen.stamp == stamp) {
+        if self.seen.get(path).is_some_and(|seen| seen.stamp.is_settled && seen.stamp == stamp) {
             return;
         }
         let seen = if stamp.length > MAX_FILE_BYTES as u64 {
