@@ -76,18 +76,18 @@ pub(super) async fn send_answer(stream: &UnixStream, answer: io::Result<OwnedFd>
     }
 }
 
-/// The socket that was asked for.
+/// The socket that was asked for, or why there is none.
 ///
 /// # Errors
-/// Why there is none.
-pub(super) async fn receive_answer(stream: &UnixStream) -> io::Result<OwnedFd> {
+/// When there was no answer.
+pub(super) async fn receive_answer(stream: &UnixStream) -> io::Result<io::Result<OwnedFd>> {
     let (line, socket) = receive(stream).await?;
     if let (true, Some(socket)) = (line.as_bytes() == OK.trim_ascii_end(), socket) {
-        return Ok(socket);
+        return Ok(Ok(socket));
     }
-    let (word, reason) = line.split_once(' ').unwrap_or(("", "the mesh's way out gave no answer"));
+    let Some((word, reason)) = line.split_once(' ') else { return Err(io::ErrorKind::UnexpectedEof.into()) };
     let kind = KINDS.iter().find(|(_, known)| *known == word).map_or(io::ErrorKind::Other, |(kind, _)| *kind);
-    Err(io::Error::new(kind, reason.to_owned()))
+    Ok(Err(io::Error::new(kind, reason.to_owned())))
 }
 
 /// Kinds of errors that callers tell apart.

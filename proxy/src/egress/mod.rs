@@ -78,14 +78,15 @@ impl Egress {
     }
 
     async fn ask(&self, request: &Request) -> io::Result<std::os::fd::OwnedFd> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
+        let gone = |error: io::Error| {
             io::Error::new(
                 error.kind(),
                 format!("the mesh's way out does not answer ({error}); `weft up` starts it again"),
             )
-        })?;
-        message::send_request(&stream, request).await?;
-        message::receive_answer(&stream).await
+        };
+        let stream = UnixStream::connect(&self.socket).await.map_err(gone)?;
+        message::send_request(&stream, request).await.map_err(gone)?;
+        message::receive_answer(&stream).await.map_err(gone)?
     }
 }
 
