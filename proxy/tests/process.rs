@@ -141,8 +141,7 @@ fn a_sidecar_serves_a_file_of_resources_and_leaves_on_sigterm_when_its_last_conn
     ready.get_mut().write_all(b"GET /ready HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("sends");
     assert!(response(&mut ready).0["status"].contains(" 200 "));
 
-    let terminated = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
-    assert!(terminated.success());
+    terminate(&child);
     // What is under way goes on, and is told to come again elsewhere.
     let told = Instant::now();
     loop {
@@ -158,13 +157,17 @@ fn a_sidecar_serves_a_file_of_resources_and_leaves_on_sigterm_when_its_last_conn
     assert!(child.wait().expect("ends").success());
 }
 
+fn terminate(child: &Child) {
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it is there");
+}
+
 /// A sidecar that a failing test does not leave behind.
 struct Running(Child);
 
 impl Running {
     fn terminate(&self) {
-        let told = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().expect("kill");
-        assert!(told.success());
+        terminate(&self.0);
     }
 
     /// Waits for a good end that comes well before the drain time.

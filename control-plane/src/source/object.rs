@@ -99,7 +99,6 @@ impl fmt::Display for Origin {
 
 /// What an object says, by kind.
 #[derive(Clone, PartialEq, Debug)]
-#[expect(clippy::large_enum_variant, reason = "objects live behind an Arc, one allocation each")]
 pub enum Spec {
     /// Gateway API.
     HttpRoute(HttpRoute),

@@ -80,8 +80,6 @@ pub struct PortPolicy {
 pub struct LoadBalancerPolicy {
     /// `UNSPECIFIED` is the default: least request. `LEAST_CONN` is the old name of `LEAST_REQUEST`.
     pub algorithm: LoadBalancerAlgorithm,
-    /// How long a new endpoint takes to get its full share.
-    pub warmup: Option<Duration>,
 }
 
 /// `loadBalancer.simple`.
@@ -107,12 +105,6 @@ pub struct ConnectionPool {
     pub max_connections: Option<u32>,
     /// `tcp.connectTimeout`; Istio's default is 10 s.
     pub connect_timeout: Option<Duration>,
-    /// `tcp.tcpKeepalive`.
-    pub tcp_keepalive: Option<TcpKeepalive>,
-    /// `tcp.maxConnectionDuration`.
-    pub max_connection_duration: Option<Duration>,
-    /// `tcp.idleTimeout`, of TCP connections; Istio's default is 1 h. Zero switches it off.
-    pub tcp_idle_timeout: Option<Duration>,
     /// `http.http1MaxPendingRequests`: requests that wait for a connection.
     pub max_pending_requests: Option<u32>,
     /// `http.http2MaxRequests`: requests under way, of HTTP/1.1 too.
@@ -127,19 +119,6 @@ pub struct ConnectionPool {
     pub h2_upgrade: H2UpgradePolicy,
     /// `http.useClientProtocol`.
     pub use_client_protocol: bool,
-    /// `http.maxConcurrentStreams`, of one HTTP/2 connection.
-    pub max_concurrent_streams: Option<u32>,
-}
-
-/// `tcp.tcpKeepalive`; absent parts are the operating system's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct TcpKeepalive {
-    /// Probes without an answer before the connection is dead.
-    pub probes: Option<u32>,
-    /// Idle time before the first probe.
-    pub time: Option<Duration>,
-    /// Between probes.
-    pub interval: Option<Duration>,
 }
 
 /// `http.h2UpgradePolicy`.
@@ -159,10 +138,6 @@ pub enum H2UpgradePolicy {
 pub struct OutlierDetection {
     /// Where it stands.
     pub field: FieldPath,
-    /// `splitExternalLocalOriginErrors`.
-    pub split_external_local_origin_errors: bool,
-    /// `consecutiveLocalOriginFailures`; 5 when absent, only with the split.
-    pub consecutive_local_origin_failures: u32,
     /// `consecutiveGatewayErrors` (502, 503, 504); 0 (the default) is off.
     pub consecutive_gateway_errors: u32,
     /// `consecutive5xxErrors`; 5 when absent, 0 is off.

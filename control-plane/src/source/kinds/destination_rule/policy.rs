@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     ConnectionPool, H2UpgradePolicy, LoadBalancerAlgorithm, LoadBalancerPolicy, OutlierDetection, PortPolicy,
-    TcpKeepalive, TlsMode, TrafficPolicy,
+    TlsMode, TrafficPolicy,
 };
 use crate::source::diagnostic::code;
 use crate::source::fields::{Field, Fields};
@@ -71,7 +71,7 @@ pub(super) fn port_policies(f: &Fields<'_>) -> Vec<PortPolicy> {
 
 fn load_balancer(field: &Field<'_>) -> Option<LoadBalancerPolicy> {
     field.message(|f| {
-        f.unsupported(&["consistentHash", "localityLbSetting"]);
+        f.unsupported(&["consistentHash", "localityLbSetting", "warmupDurationSecs", "warmup"]);
         let simple = f.optional("simple");
         let algorithm = simple.as_ref().map_or(Some(LoadBalancerAlgorithm::default()), |field| {
             field.choice(&[
@@ -92,14 +92,7 @@ fn load_balancer(field: &Field<'_>) -> Option<LoadBalancerPolicy> {
                 "write `LEAST_REQUEST`",
             );
         }
-        let warmup = f.optional("warmupDurationSecs").and_then(|field| istio::duration(&field));
-        let newer = f.optional("warmup").and_then(|field| {
-            field.message(|f| {
-                f.unsupported(&["minimumPercent", "aggression"]);
-                f.required("duration").and_then(|field| istio::duration(&field))
-            })
-        });
-        Some(LoadBalancerPolicy { algorithm: algorithm?, warmup: newer.or(warmup) })
+        Some(LoadBalancerPolicy { algorithm: algorithm? })
     })
 }
 
@@ -128,23 +121,13 @@ fn limit(f: &Fields<'_>, name: &'static str) -> Option<u32> {
 }
 
 fn tcp_settings(f: &Fields<'_>, pool: &mut ConnectionPool) {
+    f.unsupported(&["maxConnectionDuration", "idleTimeout", "tcpKeepalive"]);
     pool.max_connections = limit(f, "maxConnections");
     pool.connect_timeout = f.optional("connectTimeout").and_then(|field| istio::duration(&field));
-    pool.max_connection_duration =
-        f.optional("maxConnectionDuration").and_then(|field| istio::duration(&field));
-    pool.tcp_idle_timeout = f.optional("idleTimeout").and_then(|field| istio::duration_or_zero(&field));
-    pool.tcp_keepalive = f.optional("tcpKeepalive").and_then(|field| {
-        field.message(|f| {
-            Some(TcpKeepalive {
-                probes: f.optional("probes").and_then(|field| field.count()),
-                time: f.optional("time").and_then(|field| istio::duration(&field)),
-                interval: f.optional("interval").and_then(|field| istio::duration(&field)),
-            })
-        })
-    });
 }
 
 fn http_settings(f: &Fields<'_>, pool: &mut ConnectionPool) {
+    f.unsupported(&["maxConcurrentStreams"]);
     pool.max_pending_requests = limit(f, "http1MaxPendingRequests");
     pool.max_requests = limit(f, "http2MaxRequests");
     pool.max_requests_per_connection = f
@@ -164,7 +147,6 @@ fn http_settings(f: &Fields<'_>, pool: &mut ConnectionPool) {
         })
         .unwrap_or_default();
     pool.use_client_protocol = f.flag("useClientProtocol");
-    pool.max_concurrent_streams = limit(f, "maxConcurrentStreams");
     if pool.use_client_protocol && pool.h2_upgrade == H2UpgradePolicy::Upgrade {
         f.here().warn(
             code::NO_EFFECT,
@@ -186,6 +168,7 @@ fn outlier_detection(field: &Field<'_>) -> Option<OutlierDetection> {
             let given = f.optional(name).and_then(|field| field.integer::<i32>(0..=100)).map(f64::from);
             Percentage::new(given.unwrap_or(default)).unwrap_or_default()
         };
+        f.unsupported(&["splitExternalLocalOriginErrors", "consecutiveLocalOriginFailures"]);
         f.exclusive(&["consecutive5xxErrors", "consecutiveErrors"]);
         let old = f.optional("consecutiveErrors").and_then(|field| {
             field.warn(
@@ -197,8 +180,6 @@ fn outlier_detection(field: &Field<'_>) -> Option<OutlierDetection> {
         });
         Some(OutlierDetection {
             field: f.path(),
-            split_external_local_origin_errors: f.flag("splitExternalLocalOriginErrors"),
-            consecutive_local_origin_failures: count("consecutiveLocalOriginFailures", 5),
             consecutive_gateway_errors: count("consecutiveGatewayErrors", 0),
             consecutive_5xx_errors: count("consecutive5xxErrors", old.unwrap_or(5)),
             interval: time("interval", 10),

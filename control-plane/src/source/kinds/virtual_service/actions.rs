@@ -6,9 +6,8 @@ use ::http::StatusCode;
 
 use super::{
     AbortStatus, FaultAbort, FaultDelay, Headers, HttpDirectResponse, HttpFault, HttpMatchRequest,
-    HttpRedirect, HttpRetry, HttpRewrite, RedirectPort, RegexRewrite, RetryCondition,
+    HttpRedirect, HttpRetry, HttpRewrite, RedirectPort, RetryCondition,
 };
-use crate::source::checks;
 use crate::source::diagnostic::code;
 use crate::source::fields::{Field, Fields, did_you_mean};
 use crate::source::kinds::istio;
@@ -105,28 +104,21 @@ pub(super) fn direct_response(field: &Field<'_>) -> Option<HttpDirectResponse> {
 
 pub(super) fn rewrite(field: &Field<'_>, matches: &[HttpMatchRequest]) -> Option<HttpRewrite> {
     field.message(|f| {
-        f.exclusive(&["uri", "uriRegexRewrite"]);
+        f.unsupported(&["uriRegexRewrite"]);
         let uri = f.optional("uri").and_then(|field| field.nonempty());
         let authority = f.optional("authority").and_then(|field| field.nonempty());
-        let uri_regex = f.optional("uriRegexRewrite").and_then(|field| {
-            field.message(|f| {
-                let pattern = f.required("match").and_then(|field| field.parse(checks::pattern));
-                let rewrite = f.required("rewrite").and_then(|field| field.text());
-                Some(RegexRewrite { pattern: pattern?, rewrite: rewrite?.into() })
-            })
-        });
         if !f.has("uri") && !f.has("authority") && !f.has("uriRegexRewrite") {
-            f.here().invalid("the rewrite changes nothing", "add `uri`, `authority` or `uriRegexRewrite`");
+            f.here().invalid("the rewrite changes nothing", "add `uri` or `authority`");
         }
         let by_regex = matches.iter().any(|m| matches!(m.uri, Some(StringMatch::Regex(_))));
         if uri.is_some() && by_regex {
             f.here().warn(
                 code::NO_EFFECT,
                 "with a regular expression in `uri` the whole path is replaced",
-                "use `uriRegexRewrite` to replace a part",
+                "match by `prefix` to replace a part",
             );
         }
-        Some(HttpRewrite { uri: uri.map(Arc::from), authority: authority.map(Arc::from), uri_regex })
+        Some(HttpRewrite { uri: uri.map(Arc::from), authority: authority.map(Arc::from) })
     })
 }
 
@@ -136,7 +128,7 @@ pub(super) fn retries(field: &Field<'_>) -> Option<HttpRetry> {
         let attempts = f.optional("attempts").map_or(Some(0), |field| field.count());
         let per_try_timeout = f.optional("perTryTimeout").and_then(|field| istio::duration_or_zero(&field));
         let retry_on = f.optional("retryOn").map(|field| conditions(&field));
-        let retry_remote_localities = f.optional("retryRemoteLocalities").and_then(|field| field.flag());
+        f.unsupported(&["retryRemoteLocalities"]);
         let previous = f.optional("retryIgnorePreviousHosts").and_then(|field| field.flag());
         let backoff = f.optional("backoff").and_then(|field| istio::duration(&field));
         if attempts == Some(0) && (per_try_timeout.is_some() || retry_on.is_some()) {
@@ -151,7 +143,6 @@ pub(super) fn retries(field: &Field<'_>) -> Option<HttpRetry> {
             attempts: attempts?,
             per_try_timeout: per_try_timeout.filter(|timeout| !timeout.is_zero()),
             retry_on: retry_on.filter(|conditions| !conditions.is_empty()),
-            retry_remote_localities,
             retry_ignore_previous_hosts: previous.unwrap_or(true),
             backoff,
         })

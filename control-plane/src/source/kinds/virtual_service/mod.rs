@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use ::http::{HeaderName, StatusCode};
 
-use crate::source::words::{
-    ExportTo, FieldPath, HeaderChanges, Host, Labels, Pattern, Percentage, Port, StringMatch,
-};
+use crate::source::words::{ExportTo, FieldPath, HeaderChanges, Host, Labels, Percentage, Port, StringMatch};
 
 pub(crate) use parse::parse;
 
@@ -227,17 +225,6 @@ pub struct HttpRewrite {
     pub uri: Option<Arc<str>>,
     /// Replaces the authority.
     pub authority: Option<Arc<str>>,
-    /// Replaces what a pattern matches in the path; excludes `uri`.
-    pub uri_regex: Option<RegexRewrite>,
-}
-
-/// Replaces the match of a pattern.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RegexRewrite {
-    /// What is replaced.
-    pub pattern: Pattern,
-    /// With `\1` for the first group and so on.
-    pub rewrite: Arc<str>,
 }
 
 /// When a request is sent again.
@@ -251,8 +238,6 @@ pub struct HttpRetry {
     pub per_try_timeout: Option<Duration>,
     /// Absent: the mesh's default conditions.
     pub retry_on: Option<Vec<RetryCondition>>,
-    /// Whether a retry may go to another locality.
-    pub retry_remote_localities: Option<bool>,
     /// Whether hosts that were tried are skipped; true when absent.
     pub retry_ignore_previous_hosts: bool,
     /// Shortest pause before a retry; Istio's default is 25 ms.
