@@ -87,13 +87,33 @@ pub(crate) fn parse(field: &Field<'_>, scope: Scope<'_>) -> Option<ServiceEntry>
     field.message(|f| {
         let hosts_field = f.required("hosts");
         let hosts: Option<Vec<Host>> = hosts_field.as_ref().map(|field| {
-            let hosts = field.each(|item| item.parse(checks::host));
+            let hosts = field.each(|item| {
+                let host = item.parse(checks::host)?;
+                if host.is_wildcard() {
+                    item.warn(
+                        code::NO_EFFECT,
+                        format!("requests to names below `{host}` are not recognised: wildcard hosts are not supported yet"),
+                        "name the hosts one by one",
+                    );
+                }
+                Some(host)
+            });
             if field.items().is_empty() {
                 field.invalid("`hosts` must name at least one host", "");
             }
             hosts
         });
-        let addresses = f.each("addresses", |item| item.parse(checks::subnet));
+        let addresses = f.each("addresses", |item| {
+            let text = item.node().as_str().unwrap_or_default();
+            if text.contains('/') && !text.ends_with("/32") && !text.ends_with("/128") {
+                item.warn(
+                    code::NO_EFFECT,
+                    "calls to addresses of a range are not recognised: ranges are not supported yet",
+                    "name the addresses one by one",
+                );
+            }
+            item.parse(checks::subnet)
+        });
         let ports = f.optional("ports").map(|field| ports(&field)).unwrap_or_default();
         let location = f.optional("location").map_or(Some(Location::default()), |field| {
             field.choice(&[
