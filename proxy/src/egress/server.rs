@@ -4,13 +4,13 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, UdpSocket, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+use weft_proto::local_socket;
 
 use super::message::{self, Request};
 
@@ -59,7 +59,8 @@ pub fn run(arguments: &EgressArgs) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
-        let listener = bind(&arguments.socket)?;
+        let bound = local_socket::bind(&arguments.socket, "another way out")?;
+        let listener = UnixListener::from_std(bound)?;
         tracing::info!(socket = %arguments.socket.display(), "makes connections to the world outside the mesh");
         tokio::select! {
             () = serve(listener, is_outside, arguments.resolver.clone()) => {}
@@ -69,15 +70,6 @@ pub fn run(arguments: &EgressArgs) -> io::Result<()> {
         let _ = fs::remove_file(&arguments.socket);
         Ok(())
     })
-}
-
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    // One that an earlier process left.
-    let _ = fs::remove_file(path);
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let listener = UnixListener::bind(path).map_err(named)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(named)?;
-    Ok(listener)
 }
 
 /// Answers, for ever. `resolvers`: none, those of the machine.
