@@ -27,10 +27,7 @@ fn virtual_service(object: &Object, service: &VirtualService, findings: &mut Vec
     });
     let tcp = shadowed(&service.tcp, |rule: &TcpRule| {
         let everything = |m: &crate::source::kinds::virtual_service::L4Match| {
-            m.destination_subnets.is_empty()
-                && m.port.is_none()
-                && m.source_labels.is_empty()
-                && m.source_namespace.is_none()
+            m.port.is_none() && m.source_labels.is_empty() && m.source_namespace.is_none()
         };
         rule.matches.is_empty() || rule.matches.iter().any(everything)
     });

@@ -338,8 +338,6 @@ pub struct TcpRule {
 pub struct L4Match {
     /// Where it stands.
     pub field: FieldPath,
-    /// Any of these networks (address and prefix length); empty for all.
-    pub destination_subnets: Vec<(std::net::IpAddr, u8)>,
     /// The port of the service that is called.
     pub port: Option<Port>,
     /// Clients with these labels only; empty for all.

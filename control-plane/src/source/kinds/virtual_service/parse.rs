@@ -135,10 +135,9 @@ fn tcp_rule(item: &Field<'_>) -> Option<TcpRule> {
 
 fn l4_match(item: &Field<'_>) -> Option<L4Match> {
     item.message(|f| {
-        f.unsupported(&["gateways", "sourceSubnet"]);
+        f.unsupported(&["gateways", "sourceSubnet", "destinationSubnets"]);
         Some(L4Match {
             field: f.path(),
-            destination_subnets: f.each("destinationSubnets", |item| item.parse(checks::subnet)),
             port: f.optional("port").and_then(|field| field.port()),
             source_labels: source_labels(f.optional("sourceLabels")),
             source_namespace: f
