@@ -8,6 +8,7 @@ added, the shared libraries that the dynamic loader would take are added too, wi
 """
 
 import argparse
+import fnmatch
 import hashlib
 import io
 import json
@@ -56,20 +57,22 @@ class Root:
     def link(self, target, path):
         self.put(path, tarfile.SYMTYPE, 0o777, target)
 
-    def file(self, source, path, strip=False):
-        """Adds a file with its content; links are followed. A program brings its libraries."""
+    def file(self, source, path, strip=False, beside=()):
+        """Adds a file with its content; links are followed. A program brings its libraries, but for those `beside`."""
         if path in self.entries:
             return
         content, mode = read(source, strip), 0o755 if os.access(source, os.X_OK) else 0o644
         self.put(path, tarfile.REGTYPE, mode, content)
         if content[:4] == b"\x7fELF":
-            for library in libraries(source):
+            for library in libraries(source, beside):
                 self.file(library, library)
 
-    def tree(self, source, path, without):
-        """Adds a folder; entries whose name is in `without` are left out."""
+    def tree(self, source, path, without, beside=None):
+        """Adds a folder; entries whose name is like one of `without` are left out."""
+        # A runtime finds libraries of its own by other means than the loader's search path.
+        beside = beside or {name for _, _, names in os.walk(source) for name in names}
         for name in sorted(os.listdir(source)):
-            if name in without:
+            if any(fnmatch.fnmatch(name, pattern) for pattern in without):
                 continue
             inner, outer = os.path.join(source, name), os.path.join(path, name)
             mode = os.lstat(inner).st_mode
@@ -77,9 +80,9 @@ class Root:
                 self.link(os.readlink(inner), outer)
             elif os.path.isdir(inner):
                 self.folder(outer)
-                self.tree(inner, outer, without)
+                self.tree(inner, outer, without, beside)
             elif os.path.isfile(inner):
-                self.file(inner, outer)
+                self.file(inner, outer, beside=beside)
 
     def layer(self):
         buffer = io.BytesIO()
@@ -110,13 +113,15 @@ def read(source, strip):
         return file.read()
 
 
-def libraries(program):
+def libraries(program, beside):
     """What the dynamic loader takes for a program, and the loader. A static program has none."""
     result = subprocess.run(["ldd", program], capture_output=True, text=True)
     found = []
     for line in result.stdout.splitlines():
         words = line.split()
         path = words[2] if len(words) > 2 and words[1] == "=>" else words[0] if words else ""
+        if words and words[0] in beside:
+            continue
         if "not found" in line:
             sys.exit(f"mkimage.py: {program} needs {words[0]}, which this machine lacks")
         if path.startswith("/"):
@@ -187,7 +192,7 @@ def main():
     parser.add_argument("--program", action="append", default=[], metavar="FILE:PATH", help="a program, without debugging information")
     parser.add_argument("--file", action="append", default=[], metavar="FILE:PATH", help="a file as it is")
     parser.add_argument("--tree", action="append", default=[], metavar="FOLDER:PATH", help="a folder")
-    parser.add_argument("--without", action="append", default=[], metavar="NAME", help="left out of trees")
+    parser.add_argument("--without", action="append", default=[], metavar="PATTERN", help="names left out of trees")
     parser.add_argument("--link", action="append", default=[], metavar="TARGET:PATH", help="a symbolic link")
     parser.add_argument("--certificates", action="store_true", help="the roots that this machine trusts")
     parser.add_argument("--entry", default="", metavar="PATH[,ARGUMENT…]", help="what runs")
