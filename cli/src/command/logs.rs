@@ -38,7 +38,7 @@ pub struct Args {
 /// # Errors
 /// When there is no such workload or log.
 pub fn run(args: Args, globals: &Globals) -> CommandResult {
-    let paths = MeshPaths::of(&globals.mesh)?;
+    let paths = MeshPaths::of(&globals.mesh())?;
     let (path, supervisor) = match &args.workload {
         None => (paths.control_plane_log(), record::running_mesh(&paths)?.control_plane),
         Some(name) => {

@@ -25,7 +25,7 @@ pub struct Args {
 /// # Errors
 /// When the mesh is not up.
 pub fn run(args: Args, globals: &Globals) -> CommandResult {
-    let paths = MeshPaths::of(&globals.mesh)?;
+    let paths = MeshPaths::of(&globals.mesh())?;
     record::running_mesh(&paths)?;
     let mut workloads = record::workloads(&paths);
     workloads.retain(|it| args.namespace.as_ref().is_none_or(|wanted| *wanted == it.namespace));

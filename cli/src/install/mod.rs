@@ -11,3 +11,8 @@ pub mod names;
 pub mod objects;
 pub mod crds;
 pub mod rbac;
+pub mod apply;
+pub mod history;
+pub mod preflight;
+pub mod remove;
+pub mod wait;

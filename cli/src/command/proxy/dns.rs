@@ -31,7 +31,7 @@ pub(super) fn run(args: Args, globals: &Globals) -> CommandResult {
         return Err(CommandError::new(USAGE, format!("`{}` is no name that DNS knows", args.name))
             .hint("letters, digits, `-`, `_` and points, such as reviews.default"));
     }
-    let all = record::workloads(&MeshPaths::of(&globals.mesh)?);
+    let all = record::workloads(&MeshPaths::of(&globals.mesh())?);
     let workload = down::find(&all, &args.workload)?;
     let socket = workload.admin_socket.as_ref().ok_or_else(|| {
         CommandError::new(NOT_FOUND, format!("`{}` has no sidecar", args.workload))
