@@ -5,9 +5,14 @@
 //! port-forward, so that the cluster's access control decides who may ask, and [`merge`] puts their answers together.
 //! Objects are applied to the API server itself, the mesh follows it ([`policies`]).
 
+pub mod admin;
 pub mod client;
+pub mod merge;
 pub mod objects;
+pub mod pods;
+pub mod policies;
 pub mod replicas;
+pub mod rollout;
 pub mod target;
 
 pub use client::Cluster;

@@ -205,12 +205,11 @@ pub fn event_loop() -> Result<tokio::runtime::Runtime, CommandError> {
 ///
 /// # Errors
 /// When the mesh is not up, or its control plane does not answer or refuses.
-pub fn ask<T, F>(globals: &Globals, ask: impl FnOnce(MeshClient<Channel>) -> F) -> Result<T, CommandError>
+pub fn ask<T, F>(paths: &MeshPaths, ask: impl FnOnce(MeshClient<Channel>) -> F) -> Result<T, CommandError>
 where
     F: Future<Output = Result<T, CommandError>>,
 {
-    let paths = MeshPaths::of(&globals.mesh())?;
-    record::running_mesh(&paths)?;
+    record::running_mesh(paths)?;
     block_on(async { ask(client::connect(&paths.control_socket()).await?).await })
 }
 
