@@ -10,6 +10,7 @@ pub mod push;
 pub mod authority;
 pub mod telemetry;
 
+pub mod crds;
 pub mod api;
 pub mod admin;
 pub mod app;

@@ -3,6 +3,7 @@
 
 mod convert;
 mod describe;
+mod rollout;
 mod service;
 
 use std::sync::Arc;
