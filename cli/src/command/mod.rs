@@ -43,6 +43,7 @@ commands! {
     Ps => ps,
     Logs => logs,
     Apply => apply,
+    Inject => inject,
     Get => get,
     Delete => delete,
     Stat => stat,

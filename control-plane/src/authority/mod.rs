@@ -13,6 +13,7 @@ mod limit;
 mod request;
 mod root;
 mod server_certificate;
+mod server_tls;
 mod service;
 mod sign;
 mod token;
@@ -23,6 +24,7 @@ pub use connection::{ConnectionInfo, PeerIdentity, ServerConnection, peer_addres
 pub use error::AuthorityError;
 pub use limit::RateLimit;
 pub use root::RootSource;
+pub use server_tls::server_tls;
 pub use service::CertificateService;
 pub use sign::{AuthoritySettings, CertificateAuthority, Issued};
 pub use token::{IssuedToken, JoinToken, JoinTokens};
