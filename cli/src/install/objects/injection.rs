@@ -65,8 +65,8 @@ pub(crate) fn injection_values(values: &InstallValues) -> Value {
         "trustDomain": values.mesh.trust_domain,
         "clusterDomain": values.mesh.cluster_domain,
         "revision": values.revision_label(),
-        "controlPlane": format!("{}.{NAMESPACE}.svc:15012", values.revised(CONTROL_PLANE)),
-        "cni": values.cni.enabled,
+        "discoveryAddress": format!("{}.{NAMESPACE}.svc:15012", values.revised(CONTROL_PLANE)),
+        "interception": {"cni": values.cni.enabled},
     });
     super::super::values::overlay(&mut tree, &values.injection.values);
     tree
