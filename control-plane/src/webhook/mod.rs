@@ -1,17 +1,18 @@
 //! The admission webhooks, HTTPS on 15017: `/inject` gives pods their sidecar, `/validate` refuses policy with
 //! mistakes before it is stored, by the parser and the review that the compiler and `weft apply` use.
 //!
-//! [`Webhook`] answers reviews, [`serve`] is its server, [`keep_ca_bundles`] tells the API server whom to trust.
+//! [`Webhook`] answers reviews, [`serve`] is its server, [`keep_ca_bundles`] tells the API server whom to trust, and
+//! [`follow_values`] keeps injection by what is set; [`run`] is all of them together.
 
 mod configuration;
 mod events;
 mod inject;
 mod metrics;
 mod review;
+mod run;
 mod server;
 mod validate;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,14 +20,16 @@ use std::time::Instant;
 pub use configuration::{ConfigurationNames, keep_ca_bundles};
 pub use events::Events;
 pub use metrics::WebhookMetrics;
+pub use run::{Parts, follow_values, run};
 pub use server::{MAX_BODY, serve};
 
 use crate::inject::Injector;
+use crate::source::words::Labels;
 use crate::source::{Finding, Object};
 use review::{Response, Review};
 
 /// The labels of a namespace; `None` when it is not known.
-pub type NamespaceLabels = dyn Fn(&str) -> Option<BTreeMap<String, String>> + Send + Sync;
+pub type NamespaceLabels = dyn Fn(&str) -> Option<Labels> + Send + Sync;
 /// The objects in force, that a new one is reviewed beside.
 pub type ObjectsInForce = dyn Fn() -> Vec<Arc<Object>> + Send + Sync;
 
@@ -56,7 +59,7 @@ impl Webhook {
     #[must_use]
     pub fn with_namespaces(
         mut self,
-        labels: impl Fn(&str) -> Option<BTreeMap<String, String>> + Send + Sync + 'static,
+        labels: impl Fn(&str) -> Option<Labels> + Send + Sync + 'static,
     ) -> Self {
         self.namespaces = Box::new(labels);
         self
@@ -73,6 +76,13 @@ impl Webhook {
     #[must_use]
     pub fn with_events(mut self, events: Events) -> Self {
         self.events = events;
+        self
+    }
+
+    /// Counts here.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: WebhookMetrics) -> Self {
+        self.metrics = metrics;
         self
     }
 
