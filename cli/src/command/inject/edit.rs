@@ -239,6 +239,8 @@ fn end_of_braces(text: &str) -> usize {
     while let Some((at, letter)) = letters.next() {
         match (quote, letter) {
             (Some('"'), '\\') => drop(letters.next()),
+            // Doubled it stands for itself.
+            (Some('\''), '\'') if text[at + 1..].starts_with('\'') => drop(letters.next()),
             (Some(open), _) if open == letter => quote = None,
             (Some(_), _) => {}
             // Elsewhere a quote is a letter like any other.
