@@ -60,20 +60,15 @@ impl InjectionConfiguration {
                 ));
             });
         }
-        let configuration = Self::untried(values);
-        if findings.is_empty() {
-            findings = configuration.try_templates();
-        }
-        if findings.is_empty() { Ok(configuration) } else { Err(findings) }
-    }
-
-    /// Without trying them.
-    pub(super) fn untried(values: InjectionValues) -> Self {
         // The hash covers this version too: another may add something else for the same values.
         let written = serde_json::to_string(&values).unwrap_or_default();
         let digest = Sha256::digest(format!("{} {written}", env!("CARGO_PKG_VERSION")));
         let hash = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        Self { values, hash }
+        let configuration = Self { values, hash };
+        if findings.is_empty() {
+            findings = configuration.try_templates();
+        }
+        if findings.is_empty() { Ok(configuration) } else { Err(findings) }
     }
 
     /// The values.

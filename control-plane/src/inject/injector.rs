@@ -72,13 +72,6 @@ impl Injector {
         Ok(Self { current: ArcSwap::from_pointee(InjectionConfiguration::new(values)?) })
     }
 
-    /// By the built-in values, for a revision.
-    #[must_use]
-    pub fn of_defaults(revision: &str) -> Self {
-        let values = InjectionValues::default().with_revision(revision);
-        Self { current: ArcSwap::from_pointee(InjectionConfiguration::untried(values)) }
-    }
-
     /// By the values of this text (YAML) from now on.
     ///
     /// # Errors

@@ -1,15 +1,13 @@
 //! The admission webhooks, HTTPS on 15017: `/inject` gives pods their sidecar, `/validate` refuses policy with
 //! mistakes before it is stored, by the parser and the review that the compiler and `weft apply` use.
 //!
-//! [`Webhook`] answers reviews, [`serve`] is its server, [`keep_ca_bundles`] tells the API server whom to trust, and
-//! [`follow_values`] keeps injection by what is set; [`run`] is all of them together.
+//! [`Webhook`] answers reviews, [`serve`] is its server, [`keep_ca_bundles`] tells the API server whom to trust.
 
 mod configuration;
 mod events;
 mod inject;
 mod metrics;
 mod review;
-mod run;
 mod server;
 mod validate;
 
@@ -20,7 +18,6 @@ use std::time::Instant;
 pub use configuration::{ConfigurationNames, keep_ca_bundles};
 pub use events::Events;
 pub use metrics::WebhookMetrics;
-pub use run::{Parts, follow_values, run};
 pub use server::{MAX_BODY, serve};
 
 use crate::inject::Injector;
@@ -76,13 +73,6 @@ impl Webhook {
     #[must_use]
     pub fn with_events(mut self, events: Events) -> Self {
         self.events = events;
-        self
-    }
-
-    /// Counts here.
-    #[must_use]
-    pub fn with_metrics(mut self, metrics: WebhookMetrics) -> Self {
-        self.metrics = metrics;
         self
     }
 
