@@ -5,3 +5,7 @@ pub mod files;
 pub mod traffic;
 pub mod output;
 pub mod runtime;
+pub mod cluster;
+pub mod install;
+#[cfg(test)]
+mod testing;

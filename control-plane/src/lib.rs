@@ -12,8 +12,10 @@ pub mod telemetry;
 pub mod inject;
 pub mod webhook;
 
+pub mod crds;
 pub mod api;
 pub mod admin;
 pub mod app;
 pub mod settings;
+pub mod kubernetes;
 pub mod log;

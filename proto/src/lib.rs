@@ -7,15 +7,24 @@
 
 pub mod local_socket;
 
-/// What `weft` asks the control plane.
-pub mod api {
-    tonic::include_proto!("weft.api.v1alpha1");
+/// Generated code refers to itself by its packages' names.
+mod weft {
+    pub mod api {
+        pub mod v1alpha1 {
+            tonic::include_proto!("weft.api.v1alpha1");
+        }
+    }
+    pub mod telemetry {
+        pub mod v1alpha1 {
+            tonic::include_proto!("weft.telemetry.v1alpha1");
+        }
+    }
 }
 
+/// What `weft` asks the control plane.
+pub use weft::api::v1alpha1 as api;
 /// What sidecars report to the control plane.
-pub mod telemetry {
-    tonic::include_proto!("weft.telemetry.v1alpha1");
-}
+pub use weft::telemetry::v1alpha1 as telemetry;
 
 /// Istio's wire formats that Weft speaks.
 pub mod istio {

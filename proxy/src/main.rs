@@ -26,10 +26,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let mut failure = 1;
     let outcome = match command_line.command {
-        Command::Intercept(arguments) => {
-            interception::command::run(*arguments).map_err(|error| error.to_string())
-        }
+        Command::Intercept(arguments) => interception::command::run(*arguments).map_err(|error| {
+            failure = error.exit_code();
+            error.to_string()
+        }),
         Command::Egress(arguments) => egress::run(&arguments).map_err(|error| error.to_string()),
         Command::Run(arguments) => match arguments.check() {
             Ok(settings) => process::run(&settings, log_level).map_err(|error| error.to_string()),
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(failure)
         }
     }
 }

@@ -4,9 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use weft_proto::api::{Accepted, ApplyEvent, ApplyRequest, Change, Finding, Rollout, Severity, apply_event::Event};
+use weft_control_plane::source::parse_files;
+use weft_proto::api::apply_event::Event;
+use weft_proto::api::{
+    Accepted, ApplyEvent, ApplyRequest, Change, Finding, ObjectChange, Rejected, Rollout, Severity, SourceFile,
+};
 
-use super::{CommandError, CommandResult, FAILED, Globals, INCOMPLETE, ask};
+use super::{CommandError, CommandResult, FAILED, Globals, INCOMPLETE, ask, block_on};
+use crate::cluster::policies::ApplyChoice;
+use crate::cluster::{Cluster, ClusterChoice, Target, target};
 use crate::files;
 use crate::output::{Colour, Format, FormatArgs, coloured, print};
 use crate::runtime::interrupt::Interrupts;
@@ -19,6 +25,7 @@ use crate::runtime::interrupt::Interrupts;
   weft apply -f canary.yaml
   weft apply -f policies/ --wait
   weft apply -f - --dry-run < route.yaml
+  weft apply -f canary.yaml -n bookshop --context production --wait
 
 Exit codes: 0 applied; 1 mistakes, nothing applied; 6 applied, but a sidecar refused it or did not answer in time.")]
 pub struct Args {
@@ -34,9 +41,9 @@ pub struct Args {
     /// Give up waiting after this.
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration, value_name = "TIME")]
     timeout: Duration,
-    /// Namespace of objects that name none.
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
+    /// In a cluster: take over fields that another tool owns.
+    #[arg(long)]
+    force_conflicts: bool,
     #[command(flatten)]
     output: FormatArgs,
 }
@@ -53,18 +60,98 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
     if files.iter().all(|file| blank(&file.content)) {
         return Err(CommandError::new(FAILED, format!("no object in {}: nothing was applied", named.join(", "))));
     }
-    let request = ApplyRequest {
-        files,
-        namespace: args.namespace,
-        dry_run: args.dry_run,
-        wait: args.wait,
-        wait_timeout_ms: args.timeout.as_millis() as u64,
-    };
-    ask(globals, |mut mesh| async move {
-        let events = mesh.apply(request).await?.into_inner();
-        follow(events, args.output.format, args.dry_run).await
-    })
+    match target(globals)? {
+        Target::Local(paths) => {
+            let request = ApplyRequest {
+                files,
+                namespace: globals.local_namespace(),
+                dry_run: args.dry_run,
+                wait: args.wait,
+                wait_timeout_ms: args.timeout.as_millis() as u64,
+            };
+            ask(&paths, |mut mesh| async move {
+                let events = mesh.apply(request).await?.into_inner();
+                follow(events, args.output.format, args.dry_run).await
+            })
+        }
+        Target::Cluster(choice) => block_on(to_cluster(&args, files, choice)),
+    }
 }
+
+/// To the API server; the control planes follow it.
+async fn to_cluster(args: &Args, files: Vec<SourceFile>, choice: ClusterChoice) -> CommandResult {
+    let cluster = Cluster::connect(&choice).await?;
+    let parsed = parse_files(files.iter().map(|it| (it.path.as_str(), it.content.as_str())), &cluster.namespace);
+    let mut told = Told::new(args.output.format, args.dry_run);
+    let findings = parsed.findings.iter().map(Into::into).collect();
+    if parsed.has_errors() {
+        told.tell(ApplyEvent { event: Some(Event::Rejected(Rejected { findings })) })?;
+        return told.done();
+    }
+    let how = ApplyChoice { dry_run: args.dry_run, force: args.force_conflicts };
+    let changes = cluster.apply_policies(&parsed.objects, how).await?;
+    let accepted = Accepted { changes: changes.clone(), findings, revision: 0 };
+    told.tell(ApplyEvent { event: Some(Event::Accepted(accepted)) })?;
+    if args.wait && !args.dry_run {
+        told.wait(&cluster, &changes, args.timeout).await?;
+    }
+    told.done()
+}
+
+/// What was told of a change, and the exit code that follows from it.
+pub(super) struct Told {
+    format: Format,
+    dry_run: bool,
+    seen: Vec<ApplyEvent>,
+    code: u8,
+}
+
+impl Told {
+    pub(super) fn new(format: Format, dry_run: bool) -> Self {
+        Self { format, dry_run, seen: Vec::new(), code: 0 }
+    }
+
+    pub(super) fn tell(&mut self, event: ApplyEvent) -> Result<(), CommandError> {
+        if self.format == Format::Table {
+            print(&describe(&event, self.dry_run))?;
+        }
+        match &event.event {
+            Some(Event::Rejected(_)) => self.code = FAILED,
+            Some(Event::Rollout(rollout)) if rollout.done || rollout.timed_out => {
+                let all = rollout.refusals.is_empty() && !rollout.timed_out;
+                self.code = if all { 0 } else { INCOMPLETE };
+            }
+            _ => {}
+        }
+        self.seen.push(event);
+        Ok(())
+    }
+
+    /// Waits in a cluster for the sidecars.
+    pub(super) async fn wait(
+        &mut self,
+        cluster: &Cluster,
+        changes: &[ObjectChange],
+        limit: Duration,
+    ) -> Result<(), CommandError> {
+        let mut interrupts = Interrupts::listen()?;
+        let events = tokio::select! {
+            biased;
+            interrupted = interrupts.next() => return Err(interrupted.hint(GOES_ON)),
+            events = cluster.rollout(changes, limit) => events?,
+        };
+        events.into_iter().try_for_each(|event| self.tell(event))
+    }
+
+    pub(super) fn done(self) -> CommandResult {
+        if self.format != Format::Table {
+            print(&self.format.render(&self.seen, |_| String::new())?)?;
+        }
+        Ok(ExitCode::from(self.code))
+    }
+}
+
+const GOES_ON: &str = "the change is made, and goes on to the sidecars: `weft proxy status` shows how far they are";
 
 /// Prints what a change led to, as it goes on; the same for `apply` and `delete`.
 pub(super) async fn follow(
@@ -72,37 +159,22 @@ pub(super) async fn follow(
     format: Format,
     dry_run: bool,
 ) -> CommandResult {
-    let mut seen: Vec<ApplyEvent> = Vec::new();
-    let mut code = 0;
+    let mut told = Told::new(format, dry_run);
     let mut interrupts = Interrupts::listen()?;
     loop {
         let next = tokio::select! {
             biased;
-            interrupted = interrupts.next() => return Err(interrupted.hint(if seen.is_empty() {
+            interrupted = interrupts.next() => return Err(interrupted.hint(if told.seen.is_empty() {
                 "`weft get` shows whether the change was made"
             } else {
-                "the change is made, and goes on to the sidecars: `weft proxy status` shows how far they are"
+                GOES_ON
             })),
             next = events.message() => next?,
         };
         let Some(event) = next else { break };
-        if format == Format::Table {
-            print(&describe(&event, dry_run))?;
-        }
-        match &event.event {
-            Some(Event::Rejected(_)) => code = FAILED,
-            Some(Event::Rollout(rollout)) if rollout.done || rollout.timed_out => {
-                let all = rollout.refusals.is_empty() && !rollout.timed_out;
-                code = if all { 0 } else { INCOMPLETE };
-            }
-            _ => {}
-        }
-        seen.push(event);
+        told.tell(event)?;
     }
-    if format != Format::Table {
-        print(&format.render(&seen, |_| String::new())?)?;
-    }
-    Ok(ExitCode::from(code))
+    told.done()
 }
 
 fn describe(event: &ApplyEvent, dry_run: bool) -> String {

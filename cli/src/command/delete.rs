@@ -3,9 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weft_proto::api::{DeleteRequest, ObjectRef};
+use weft_control_plane::source::{Kind, parse_files};
+use weft_proto::api::apply_event::Event;
+use weft_proto::api::{Accepted, ApplyEvent, DeleteRequest, ObjectRef, Rejected, SourceFile};
 
-use super::{CommandError, CommandResult, Globals, USAGE, apply, ask};
+use super::apply::{self, Told};
+use super::{CommandError, CommandResult, Globals, USAGE, ask, block_on};
+use crate::cluster::objects::Reference;
+use crate::cluster::{Cluster, ClusterChoice, Target, target};
 use crate::files;
 use crate::output::FormatArgs;
 
@@ -33,9 +38,6 @@ pub struct Args {
     /// Give up waiting after this.
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration, value_name = "TIME")]
     timeout: Duration,
-    /// Namespace of the objects.
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
     #[command(flatten)]
     output: FormatArgs,
 }
@@ -45,18 +47,57 @@ pub struct Args {
 /// # Errors
 /// When arguments do not name objects, files cannot be read or the control plane cannot be asked.
 pub fn run(args: Args, globals: &Globals) -> CommandResult {
-    let request = DeleteRequest {
-        objects: references(&args.objects, &args.namespace)?,
-        files: files::read(&args.files)?,
-        namespace: args.namespace,
-        wait: args.wait,
-        wait_timeout_ms: args.timeout.as_millis() as u64,
-        ignore_not_found: args.ignore_not_found,
-    };
-    ask(globals, |mut mesh| async move {
-        let events = mesh.delete(request).await?.into_inner();
-        apply::follow(events, args.output.format, false).await
-    })
+    let files = files::read(&args.files)?;
+    match target(globals)? {
+        Target::Local(paths) => {
+            let namespace = globals.local_namespace();
+            let request = DeleteRequest {
+                objects: references(&args.objects, &namespace)?,
+                files,
+                namespace,
+                wait: args.wait,
+                wait_timeout_ms: args.timeout.as_millis() as u64,
+                ignore_not_found: args.ignore_not_found,
+            };
+            ask(&paths, |mut mesh| async move {
+                let events = mesh.delete(request).await?.into_inner();
+                apply::follow(events, args.output.format, false).await
+            })
+        }
+        Target::Cluster(choice) => block_on(from_cluster(&args, files, choice)),
+    }
+}
+
+/// From the API server; the control planes follow it.
+async fn from_cluster(args: &Args, files: Vec<SourceFile>, choice: ClusterChoice) -> CommandResult {
+    let cluster = Cluster::connect(&choice).await?;
+    let parsed = parse_files(files.iter().map(|it| (it.path.as_str(), it.content.as_str())), &cluster.namespace);
+    let mut told = Told::new(args.output.format, false);
+    let findings = parsed.findings.iter().map(Into::into).collect();
+    if parsed.has_errors() {
+        told.tell(ApplyEvent { event: Some(Event::Rejected(Rejected { findings })) })?;
+        return told.done();
+    }
+    let mut named = references(&args.objects, &cluster.namespace)?;
+    named.extend(parsed.objects.iter().map(|object| ObjectRef {
+        api_version: object.reference.api_version.to_string(),
+        kind: object.reference.kind.to_string(),
+        namespace: object.namespace().to_string(),
+        name: object.name().to_string(),
+    }));
+    let mut objects = Vec::new();
+    for object in named {
+        let kind = Kind::find(&object.kind).map_err(|problem| CommandError::new(USAGE, problem))?;
+        let served = cluster.served(kind).await?;
+        objects.push(Reference { namespace: Some(object.namespace), name: object.name, ..served });
+    }
+    let changes = cluster.delete_policies(&objects, args.ignore_not_found).await?;
+    let accepted = Accepted { changes: changes.clone(), findings, revision: 0 };
+    told.tell(ApplyEvent { event: Some(Event::Accepted(accepted)) })?;
+    if args.wait {
+        told.wait(&cluster, &changes, args.timeout).await?;
+    }
+    told.done()
 }
 
 /// `KIND NAME…` or `KIND/NAME…`; the control plane knows the kinds.

@@ -26,12 +26,12 @@ pub struct Args {
 /// # Errors
 /// When a workload is not known, or a file cannot be removed.
 pub fn run(args: Args, globals: &Globals) -> CommandResult {
-    let paths = MeshPaths::of(&globals.mesh)?;
+    let paths = MeshPaths::of(&globals.mesh())?;
     if !paths.exists()? {
         if !args.workloads.is_empty() {
             return Err(paths.not_up());
         }
-        print(&format!("mesh `{}` is not up\n", globals.mesh))?;
+        print(&format!("mesh `{}` is not up\n", globals.mesh()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let _lock = paths.lock()?;
@@ -52,7 +52,7 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
     })?;
     let made_base = matches!(&mesh, Ok(Some(mesh)) if mesh.made_base_directory);
     remove(&paths, args.keep_state, made_base)?;
-    print(&format!("mesh `{}` is down\n", globals.mesh))?;
+    print(&format!("mesh `{}` is down\n", globals.mesh()))?;
     mesh.map(|_| ExitCode::SUCCESS)
 }
 

@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
-use weft_proto::api::{Finding, GetRequest, GetResponse, Severity, StoredObject};
+use weft_control_plane::source::Kind;
+use weft_proto::api::{Finding, GetRequest, GetResponse, ObjectRef, Severity, StoredObject};
 
-use super::{CommandError, CommandResult, Globals, NOT_FOUND, apply, ask};
+use super::{CommandError, CommandResult, Globals, NOT_FOUND, USAGE, apply, ask, block_on};
+use crate::cluster::{Cluster, ClusterChoice, Target, policies, target};
 use crate::output::yaml::to_yaml;
 use crate::output::{Colour, Format, Table, coloured, print};
 
@@ -27,12 +30,6 @@ pub struct Args {
     kind: Option<String>,
     /// Name; all when left out.
     name: Option<String>,
-    /// Namespace.
-    #[arg(short, long, default_value = "default", conflicts_with = "all_namespaces")]
-    namespace: String,
-    /// All namespaces.
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
     /// Form of the output; `yaml` gives the objects as they were written. Both `json` and `yaml` have the mistakes of
     /// objects and files under `findings`.
     #[arg(short, long, value_enum, default_value_t)]
@@ -48,9 +45,12 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
     let request = GetRequest {
         kind: args.kind.unwrap_or_default(),
         name: name.clone(),
-        namespace: if args.all_namespaces { String::new() } else { args.namespace },
+        namespace: if globals.all_namespaces { String::new() } else { globals.local_namespace() },
     };
-    let response = ask(globals, |mut mesh| async move { Ok(mesh.get(request).await?.into_inner()) })?;
+    let response = match target(globals)? {
+        Target::Local(paths) => ask(&paths, |mut mesh| async move { Ok(mesh.get(request).await?.into_inner()) })?,
+        Target::Cluster(choice) => block_on(of_cluster(request, &choice))?,
+    };
     if response.objects.is_empty() && !name.is_empty() {
         let error = CommandError::new(NOT_FOUND, format!("`{name}` was not found"));
         if response.findings.is_empty() {
@@ -65,6 +65,80 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
         Format::Json => print(&Format::Json.render(&as_json(&response, !name.is_empty()), |_| String::new())?)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The objects as the API server has them, with what a control plane finds of them, if one can be asked.
+async fn of_cluster(mut request: GetRequest, choice: &ClusterChoice) -> Result<GetResponse, CommandError> {
+    let cluster = Cluster::connect(choice).await?;
+    if !request.namespace.is_empty() {
+        request.namespace.clone_from(&cluster.namespace);
+    }
+    let namespace = (!request.namespace.is_empty()).then_some(request.namespace.as_str());
+    let name = (!request.name.is_empty()).then_some(request.name.as_str());
+    let mut response = GetResponse::default();
+    if request.kind.is_empty() {
+        for kind in policies::kinds() {
+            match cluster.policies(kind, namespace, name).await {
+                Ok(found) => response.objects.extend(found.into_iter().map(stored)),
+                // A cluster need not have them all.
+                Err(error) if error.code == NOT_FOUND => {}
+                Err(error) => return Err(error),
+            }
+        }
+    } else {
+        let kind = Kind::find(&request.kind).map_err(|problem| CommandError::new(USAGE, problem))?;
+        response.objects.extend(cluster.policies(kind, namespace, name).await?.into_iter().map(stored));
+    }
+    add_findings(&cluster, request, &mut response).await;
+    Ok(response)
+}
+
+/// What the first control plane that answers finds of the objects, and of those that it holds back.
+async fn add_findings(cluster: &Cluster, request: GetRequest, response: &mut GetResponse) {
+    let Ok(replicas) = cluster.replicas().await else {
+        eprintln!("weft: no control plane can be asked what it finds of the objects");
+        return;
+    };
+    for mut replica in replicas {
+        let Ok(answer) = replica.mesh.get(request.clone()).await else { continue };
+        let answer = answer.into_inner();
+        let all: Vec<Finding> = answer.objects.into_iter().flat_map(|object| object.findings).chain(answer.findings).collect();
+        for finding in all {
+            let same = |stored: &&mut StoredObject| match (&stored.object, &finding.object) {
+                (Some(a), Some(b)) => (&a.kind, &a.namespace, &a.name) == (&b.kind, &b.namespace, &b.name),
+                _ => false,
+            };
+            match response.objects.iter_mut().find(same) {
+                Some(stored) => stored.findings.push(finding),
+                None => response.findings.push(finding),
+            }
+        }
+        return;
+    }
+}
+
+/// An object of the API server, without what only its machinery needs.
+fn stored(object: DynamicObject) -> StoredObject {
+    let mut value = serde_json::to_value(&object).unwrap_or_default();
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    let types = object.types.unwrap_or_default();
+    let metadata = object.metadata;
+    StoredObject {
+        object: Some(ObjectRef {
+            api_version: types.api_version,
+            kind: types.kind,
+            namespace: metadata.namespace.unwrap_or_default(),
+            name: metadata.name.unwrap_or_default(),
+        }),
+        generation: metadata.generation.unwrap_or_default().unsigned_abs(),
+        created: metadata.creation_timestamp.map(|time| time.0.to_string()).unwrap_or_default(),
+        origin: "kubernetes".to_owned(),
+        yaml: to_yaml(&value),
+        json: value.to_string(),
+        findings: Vec::new(),
+    }
 }
 
 /// The objects as the user wrote them, comments included; those that `weft run` brought, which nobody wrote, in block

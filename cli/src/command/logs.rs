@@ -5,9 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::{Container, Pod};
+use kube::api::LogParams;
+
 use super::{CommandError, CommandResult, FAILED, Globals, NOT_FOUND, block_on, down};
+use crate::cluster::{Cluster, ClusterChoice, Target, pods, target};
 use crate::runtime::log::LogReader;
-use crate::runtime::paths::MeshPaths;
 use crate::runtime::record;
 
 /// Show what a workload wrote.
@@ -38,7 +41,10 @@ pub struct Args {
 /// # Errors
 /// When there is no such workload or log.
 pub fn run(args: Args, globals: &Globals) -> CommandResult {
-    let paths = MeshPaths::of(&globals.mesh)?;
+    let paths = match target(globals)? {
+        Target::Local(paths) => paths,
+        Target::Cluster(choice) => return block_on(of_cluster(&args, choice)),
+    };
     let (path, supervisor) = match &args.workload {
         None => (paths.control_plane_log(), record::running_mesh(&paths)?.control_plane),
         Some(name) => {
@@ -64,6 +70,27 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
         Err(error) => Err(CommandError::new(FAILED, format!("{}: {error}", path.display()))),
         Ok(()) => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Logs of pods: of the application's first container, the sidecar's, or the control planes'.
+async fn of_cluster(args: &Args, choice: ClusterChoice) -> CommandResult {
+    let cluster = Cluster::connect(&choice).await?;
+    let (found, container): (_, fn(&Pod) -> Option<&Container>) = match &args.workload {
+        None => (cluster.control_plane_pods().await?, pods::application),
+        Some(workload) => {
+            let found = cluster.workload(workload).await?;
+            (found, if args.proxy { pods::sidecar } else { pods::application })
+        }
+    };
+    let sources: Vec<(Pod, String)> =
+        found.into_iter().filter_map(|pod| container(&pod).map(|it| it.name.clone()).map(|name| (pod, name))).collect();
+    if sources.is_empty() {
+        let what = args.workload.as_deref().map_or_else(|| "no control plane".to_owned(), |it| format!("no sidecar of `{it}`"));
+        return Err(CommandError::new(NOT_FOUND, format!("there is {what} in the cluster")));
+    }
+    let tail_lines = args.tail.map(|lines| i64::try_from(lines).unwrap_or(i64::MAX));
+    cluster.logs(sources, &LogParams { follow: args.follow, tail_lines, ..LogParams::default() }).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn show(path: &Path, args: &Args, alive: impl Fn() -> bool) -> io::Result<()> {

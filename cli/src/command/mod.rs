@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -49,6 +50,8 @@ commands! {
     Stat => stat,
     Proxy => proxy,
     Info => info,
+    Install => install,
+    Uninstall => uninstall,
     Demo => demo,
     Completion => completion,
     #[command(hide = true)]
@@ -77,9 +80,48 @@ pub struct Cli {
 /// Arguments of every command.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Globals {
-    /// Which mesh of this machine.
-    #[arg(long, global = true, env = "WEFT_MESH", default_value = "default", value_name = "NAME")]
-    pub mesh: MeshName,
+    /// Which mesh of this machine [default: default]. Without this and without --context, one that is up is meant before
+    /// the cluster of the kubeconfig.
+    #[arg(long, global = true, env = "WEFT_MESH", value_name = "NAME")]
+    mesh: Option<MeshName>,
+    /// Ask the cluster of this context of the kubeconfig.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The kubeconfig [default: $KUBECONFIG, else ~/.kube/config].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace [default: the context's; on this machine `default`].
+    #[arg(short, long, global = true, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// All namespaces.
+    #[arg(short = 'A', long, global = true, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+}
+
+impl Globals {
+    /// The mesh of this machine that is meant.
+    #[must_use]
+    pub fn mesh(&self) -> MeshName {
+        self.mesh.clone().unwrap_or_default()
+    }
+
+    /// The mesh of this machine that was named.
+    #[must_use]
+    pub fn named_mesh(&self) -> Option<&MeshName> {
+        self.mesh.as_ref()
+    }
+
+    /// The namespace that was named.
+    #[must_use]
+    pub fn named_namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// The namespace of objects on this machine that name none.
+    #[must_use]
+    pub fn local_namespace(&self) -> String {
+        self.namespace.clone().unwrap_or_else(|| "default".to_owned())
+    }
 }
 
 /// What a command ends with.
@@ -160,16 +202,15 @@ pub fn event_loop() -> Result<tokio::runtime::Runtime, CommandError> {
         .map_err(|error| CommandError::new(FAILED, format!("cannot start the event loop: {error}")))
 }
 
-/// Asks the mesh's control plane, and gives what `ask` makes of the answers.
+/// Asks the control plane of a mesh of this machine, and gives what `ask` makes of the answers.
 ///
 /// # Errors
 /// When the mesh is not up, or its control plane does not answer or refuses.
-pub fn ask<T, F>(globals: &Globals, ask: impl FnOnce(MeshClient<Channel>) -> F) -> Result<T, CommandError>
+pub fn ask<T, F>(paths: &MeshPaths, ask: impl FnOnce(MeshClient<Channel>) -> F) -> Result<T, CommandError>
 where
     F: Future<Output = Result<T, CommandError>>,
 {
-    let paths = MeshPaths::of(&globals.mesh)?;
-    record::running_mesh(&paths)?;
+    record::running_mesh(paths)?;
     block_on(async { ask(client::connect(&paths.control_socket()).await?).await })
 }
 

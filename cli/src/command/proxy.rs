@@ -5,9 +5,12 @@ mod dns;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use weft_proto::api::{ProxyResourcesRequest, ProxyStatusEntry, ProxyStatusRequest, ProxyStatusResponse};
+use weft_proto::api::{
+    ProxyResourcesRequest, ProxyResourcesResponse, ProxyStatusEntry, ProxyStatusRequest, ProxyStatusResponse,
+};
 
-use super::{CommandError, CommandResult, Globals, INCOMPLETE, NOT_FOUND, ask};
+use super::{CommandError, CommandResult, Globals, INCOMPLETE, NOT_FOUND, ask, block_on};
+use crate::cluster::{Cluster, ClusterChoice, Target, merge, target};
 use crate::output::{Colour, Format, FormatArgs, Table, coloured, print};
 
 /// Look at sidecars.
@@ -72,7 +75,12 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
 fn status(args: StatusArgs, globals: &Globals) -> CommandResult {
     let proxy = args.proxy.unwrap_or_default();
     let request = ProxyStatusRequest { proxy: proxy.clone() };
-    let response = ask(globals, |mut mesh| async move { Ok(mesh.proxy_status(request).await?.into_inner()) })?;
+    let response = match target(globals)? {
+        Target::Local(paths) => {
+            ask(&paths, |mut mesh| async move { Ok(mesh.proxy_status(request).await?.into_inner()) })?
+        }
+        Target::Cluster(choice) => block_on(status_of_cluster(request, globals, &choice))?,
+    };
     if response.proxies.is_empty() && !proxy.is_empty() {
         return Err(CommandError::new(NOT_FOUND, format!("no sidecar `{proxy}` has ever connected")));
     }
@@ -81,6 +89,46 @@ fn status(args: StatusArgs, globals: &Globals) -> CommandResult {
         entry.connected && entry.types.iter().all(|t| matches!(t.state.as_str(), "SYNCED" | "NOT_SENT"))
     };
     Ok(ExitCode::from(if response.proxies.iter().all(in_step) { 0 } else { INCOMPLETE }))
+}
+
+/// The sidecars of all control planes; of one namespace when it was named.
+async fn status_of_cluster(
+    mut request: ProxyStatusRequest,
+    globals: &Globals,
+    choice: &ClusterChoice,
+) -> Result<ProxyStatusResponse, CommandError> {
+    let cluster = Cluster::connect(choice).await?;
+    if !request.proxy.is_empty() {
+        let (name, namespace) = cluster.qualified(&request.proxy);
+        request.proxy = format!("{name}.{namespace}");
+    }
+    let answers = cluster.ask_all(|mut mesh| {
+        let request = request.clone();
+        async move { mesh.proxy_status(request).await.map(tonic::Response::into_inner) }
+    });
+    let mut all = merge::proxies(answers.await?.into_iter().map(|(_, answer)| answer).collect());
+    if let Some(namespace) = globals.named_namespace() {
+        all.proxies.retain(|entry| entry.proxy.rsplit_once('.').is_some_and(|(_, own)| own == namespace));
+    }
+    Ok(all)
+}
+
+/// What the control plane sent that the sidecar is connected to.
+async fn config_of_cluster(
+    mut request: ProxyResourcesRequest,
+    choice: &ClusterChoice,
+) -> Result<ProxyResourcesResponse, CommandError> {
+    let cluster = Cluster::connect(choice).await?;
+    let (name, namespace) = cluster.qualified(&request.proxy);
+    request.proxy = format!("{name}.{namespace}");
+    let mut refused = None;
+    for mut replica in cluster.replicas().await? {
+        match replica.mesh.proxy_resources(request.clone()).await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) => refused = Some(CommandError::from(status)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| CommandError::new(NOT_FOUND, format!("no sidecar `{}` is connected", request.proxy))))
 }
 
 fn status_table(response: &ProxyStatusResponse) -> String {
@@ -119,7 +167,12 @@ fn config(args: ConfigArgs, globals: &Globals) -> CommandResult {
         r#type: args.kind.unwrap_or_default(),
         name: args.name.unwrap_or_default(),
     };
-    let response = ask(globals, |mut mesh| async move { Ok(mesh.proxy_resources(request).await?.into_inner()) })?;
+    let response = match target(globals)? {
+        Target::Local(paths) => {
+            ask(&paths, |mut mesh| async move { Ok(mesh.proxy_resources(request).await?.into_inner()) })?
+        }
+        Target::Cluster(choice) => block_on(config_of_cluster(request, &choice))?,
+    };
     if args.output == Format::Table {
         let mut table = Table::new(&["TYPE", "NAME", "VERSION"]);
         for resource in &response.resources {

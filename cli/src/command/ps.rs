@@ -1,23 +1,22 @@
 //! `weft ps`.
 
+mod cluster;
+
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use super::{CommandResult, Globals};
+use crate::cluster::{Target, target};
 use crate::output::{FormatArgs, Table, print};
-use crate::runtime::paths::MeshPaths;
 use crate::runtime::record::{self, Isolation, State, WorkloadRecord};
 
-/// List the workloads of this machine.
+/// List the workloads of this machine, or the pods of a cluster's namespace.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  weft ps\n  weft ps -o json")]
 pub struct Args {
     #[command(flatten)]
     output: FormatArgs,
-    /// Only this namespace.
-    #[arg(short, long)]
-    namespace: Option<String>,
 }
 
 /// Runs it.
@@ -25,10 +24,13 @@ pub struct Args {
 /// # Errors
 /// When the mesh is not up.
 pub fn run(args: Args, globals: &Globals) -> CommandResult {
-    let paths = MeshPaths::of(&globals.mesh)?;
+    let paths = match target(globals)? {
+        Target::Local(paths) => paths,
+        Target::Cluster(choice) => return cluster::run(args.output.format, globals.all_namespaces, choice),
+    };
     record::running_mesh(&paths)?;
     let mut workloads = record::workloads(&paths);
-    workloads.retain(|it| args.namespace.as_ref().is_none_or(|wanted| *wanted == it.namespace));
+    workloads.retain(|it| globals.named_namespace().is_none_or(|wanted| *wanted == it.namespace));
     let data: Vec<Value> = workloads.iter().map(describe).collect();
     print(&args.output.format.render(&data, |_| people(&workloads))?)?;
     Ok(ExitCode::SUCCESS)

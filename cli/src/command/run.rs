@@ -87,13 +87,13 @@ pub struct Args {
 /// # Errors
 /// When the application could not be started.
 pub fn run(args: Args, globals: &Globals) -> CommandResult {
-    let paths = MeshPaths::of(&globals.mesh)?;
+    let paths = MeshPaths::of(&globals.mesh())?;
     let (detached, explicit) = (args.detach, args.explicit);
     let specification = specification(args)?;
     let mesh = record::running_mesh(&paths)?;
     paths.own()?;
     if explicit && mesh.isolation != Isolation::Explicit {
-        return Err(CommandError::new(FAILED, format!("mesh `{}` has namespaces: nothing on loopback can join", globals.mesh))
+        return Err(CommandError::new(FAILED, format!("mesh `{}` has namespaces: nothing on loopback can join", globals.mesh()))
             .hint("start another one for it: weft up --explicit --mesh NAME"));
     }
     let start = block_on(register(&paths, &mesh, globals, specification, detached))?;
@@ -179,7 +179,7 @@ async fn register(
     Ok(Start {
         specification,
         registration: Registration::from(response.into_inner()),
-        mesh: globals.mesh.to_string(),
+        mesh: globals.mesh().to_string(),
         directory: paths.directory.clone(),
         isolation: mesh.isolation,
         holder: mesh.holder.clone(),

@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use weft_control_plane::telemetry::query::merged;
 use weft_proto::api::{StatBy, StatRequest, StatResponse, StatRow};
 
-use super::{CommandResult, Globals, ask};
+use super::{CommandError, CommandResult, Globals, ask, block_on};
+use crate::cluster::{Cluster, ClusterChoice, Target, target};
 use crate::output::{Colour, FormatArgs, Table, coloured, print};
 
 /// Show success rate, requests a second and latency, per service, route, edge or workload.
@@ -22,9 +24,6 @@ pub struct Args {
     /// Only this service: a short name or a host.
     #[arg(short, long)]
     service: Option<String>,
-    /// Only services of this namespace.
-    #[arg(short, long)]
-    namespace: Option<String>,
     /// How far to look back, an hour at most; by default 1m, with --plaintext 10m.
     #[arg(short, long, value_parser = humantime::parse_duration, value_name = "TIME")]
     window: Option<Duration>,
@@ -63,16 +62,31 @@ pub fn run(args: Args, globals: &Globals) -> CommandResult {
     let request = StatRequest {
         by: by.into(),
         service: args.service.unwrap_or_default(),
-        namespace: args.namespace.unwrap_or_default(),
+        // Of all, unless one was named: the whole of the mesh is what is asked for.
+        namespace: globals.named_namespace().unwrap_or_default().to_owned(),
         window_seconds: window.as_secs().max(1),
         plaintext: args.plaintext,
     };
-    let response = ask(globals, |mut mesh| async move { Ok(mesh.stat(request).await?.into_inner()) })?;
+    let response = match target(globals)? {
+        Target::Local(paths) => ask(&paths, |mut mesh| async move { Ok(mesh.stat(request).await?.into_inner()) })?,
+        Target::Cluster(choice) => block_on(of_cluster(by, request, &choice))?,
+    };
     let text = |response: &StatResponse| {
         if args.plaintext { plaintext_table(response) } else { table(args.by, response) }
     };
     print(&args.output.format.render(&response, text)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What all control planes counted: each knows the sidecars that are connected to it.
+async fn of_cluster(by: StatBy, request: StatRequest, choice: &ClusterChoice) -> Result<StatResponse, CommandError> {
+    let cluster = Cluster::connect(choice).await?;
+    let answers = cluster.ask_all(|mut mesh| {
+        let request = request.clone();
+        async move { mesh.series(request).await.map(tonic::Response::into_inner) }
+    });
+    let answers: Vec<_> = answers.await?.into_iter().map(|(_, answer)| answer).collect();
+    Ok(merged(by, &answers))
 }
 
 /// The rows for people.

@@ -47,7 +47,7 @@ pub struct Args {
 /// # Errors
 /// When the mesh does not come up.
 pub fn run(args: Args, globals: &Globals) -> CommandResult {
-    let paths = MeshPaths::of(&globals.mesh)?;
+    let paths = MeshPaths::of(&globals.mesh())?;
     tool::check_all_for(args.explicit)?;
     let choices = Choices {
         config_dir: args.config_dir.as_deref().map(existing).transpose()?,
@@ -89,7 +89,7 @@ async fn bring_up(
             let mut unlike = choices.unlike(&mesh.control_plane_arguments);
             unlike.extend((args.no_egress && mesh.egress.is_some()).then_some("--no-egress"));
             if !unlike.is_empty() {
-                let message = format!("mesh `{}` is up with another choice of {}", globals.mesh, unlike.join(", "));
+                let message = format!("mesh `{}` is up with another choice of {}", globals.mesh(), unlike.join(", "));
                 return Err(CommandError::new(FAILED, message)
                     .hint("`weft down --keep-state` first: its workloads end, objects and root certificate stay"));
             }
@@ -97,7 +97,7 @@ async fn bring_up(
         }
         Some(mesh) if held(&mesh) && mesh.control_plane.as_ref().is_some_and(ProcessRef::alive) => {
             let other = if args.explicit { "with namespaces" } else { "in explicit mode" };
-            return Err(CommandError::new(FAILED, format!("mesh `{}` is up {other}", globals.mesh))
+            return Err(CommandError::new(FAILED, format!("mesh `{}` is up {other}", globals.mesh()))
                 .hint("`weft down` first, or choose another with --mesh"));
         }
         before => {
@@ -139,7 +139,7 @@ async fn fresh(
         (false, false) => Isolation::User,
     };
     let control_plane_program = control_plane::program()?;
-    let control_plane_arguments = control_plane::arguments(paths, &globals.mesh, isolation, choices)?;
+    let control_plane_arguments = control_plane::arguments(paths, &globals.mesh(), isolation, choices)?;
     let egress = if explicit || args.no_egress { None } else { Some(egress::start(paths, isolation).await?) };
     let held = if explicit { Ok(None) } else { hold::start(isolation).map(Some) };
     let held = held.inspect_err(|_| {
@@ -175,7 +175,7 @@ async fn answering(
     if mesh.control_plane.as_ref().is_some_and(ProcessRef::alive) {
         if let Ok(info) = control_plane::info(paths).await {
             let (version, pid) = (info.version, info.pid);
-            return Ok(format!("mesh `{}` is already up: control plane {version} (pid {pid})\n", globals.mesh));
+            return Ok(format!("mesh `{}` is already up: control plane {version} (pid {pid})\n", globals.mesh()));
         }
         if let Some(stuck) = &mesh.control_plane {
             stuck.end(std::time::Duration::from_secs(5)).await;
@@ -185,9 +185,9 @@ async fn answering(
     mesh.control_plane = Some(process);
     record::save(&paths.mesh_record(), mesh)?;
     let again = if first { "is up" } else { "has its control plane back" };
-    let (name, domain, place) = (&globals.mesh, info.trust_domain, paths.directory.display());
+    let (name, domain, place) = (globals.mesh(), info.trust_domain, paths.directory.display());
     let news = format!("mesh `{name}` {again}: trust domain {domain}, state in {place}\n");
-    Ok(if first { news + &next_steps::here(name, mesh.isolation) } else { news })
+    Ok(if first { news + &next_steps::here(&name, mesh.isolation) } else { news })
 }
 
 /// An absolute path, because the control plane runs elsewhere.

@@ -33,7 +33,7 @@ pub fn page(socket: &Path, path: &str) -> Result<(u16, String), CommandError> {
     })
 }
 
-fn parse(answer: &str) -> Option<(u16, String)> {
+pub(crate) fn parse(answer: &str) -> Option<(u16, String)> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let mut words = head.lines().next()?.split(' ');
     words.next().filter(|version| version.starts_with("HTTP/1."))?;

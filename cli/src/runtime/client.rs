@@ -30,10 +30,13 @@ pub async fn connect(socket: &Path) -> Result<MeshClient<Channel>, CommandError>
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(SIGN_OF_LIFE)
         .keep_alive_timeout(SIGN_OF_LIFE);
-    let sized = |channel| {
-        MeshClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
-    };
     endpoint.connect().await.map(sized).map_err(|error| no_answer(&error))
+}
+
+/// A client that takes all objects of a mesh in one message.
+#[must_use]
+pub fn sized(channel: Channel) -> MeshClient<Channel> {
+    MeshClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
 }
 
 impl From<tonic::Status> for CommandError {

@@ -21,6 +21,12 @@ impl MeshName {
     }
 }
 
+impl Default for MeshName {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
 impl FromStr for MeshName {
     type Err = String;
 

@@ -13,34 +13,38 @@ use weft_model::provenance::ObjectRef;
 use weft_proto::api::apply_event::Event;
 use weft_proto::api::mesh_server::Mesh;
 use weft_proto::api::{
-    Accepted, ApplyEvent, ApplyRequest, CreateJoinTokenRequest, CreateJoinTokenResponse, DeleteRequest,
-    DeregisterWorkloadRequest, DeregisterWorkloadResponse, GetRequest, GetResponse, InfoRequest,
-    InfoResponse, ProxyResource, ProxyResourcesRequest, ProxyResourcesResponse, ProxyStatusRequest,
-    ProxyStatusResponse, RegisterWorkloadRequest, RegisterWorkloadResponse, Rejected, ReportWorkloadRequest,
-    ReportWorkloadResponse, SourceFile, StatRequest, StatResponse, WorkloadState,
+    Accepted, ApplyEvent, ApplyRequest, AwaitRequest, CreateJoinTokenRequest, CreateJoinTokenResponse,
+    DeleteRequest, DeregisterWorkloadRequest, DeregisterWorkloadResponse, GetRequest, GetResponse,
+    InfoRequest, InfoResponse, PlaintextRow, ProxyResource, ProxyResourcesRequest, ProxyResourcesResponse,
+    ProxyStatusRequest, ProxyStatusResponse, RegisterWorkloadRequest, RegisterWorkloadResponse, Rejected,
+    ReportWorkloadRequest, ReportWorkloadResponse, SeriesResponse, SourceFile, StatRequest, StatResponse,
+    WorkloadState,
 };
 
-use super::{Api, convert, describe, limit, rfc3339};
+use super::{Api, convert, describe, limit, rfc3339, rollout};
 use crate::admission::plaintext;
-use crate::authority::Workload;
+use crate::authority::{JoinTokens, Workload};
 use crate::push::ResourceType;
 use crate::source::{Finding, Kind, Object, parse_documents};
 use crate::state::{Applied, RegistrationError, StateError};
 
-const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_secs(600);
 
-type Events = Pin<Box<dyn Stream<Item = Result<ApplyEvent, Status>> + Send>>;
+pub(super) type Events = Pin<Box<dyn Stream<Item = Result<ApplyEvent, Status>> + Send>>;
 
-fn event(event: Event) -> Result<ApplyEvent, Status> {
+pub(super) fn event(event: Event) -> Result<ApplyEvent, Status> {
     Ok(ApplyEvent { event: Some(event) })
 }
 
 fn internal(error: &StateError) -> Status {
+    if matches!(error, StateError::HeldElsewhere) {
+        return Status::failed_precondition(error.to_string());
+    }
     Status::internal(format!("{error}; nothing was changed"))
 }
 
-fn or_default(namespace: &str) -> &str {
+pub(super) fn or_default(namespace: &str) -> &str {
     if namespace.is_empty() { "default" } else { namespace }
 }
 
@@ -79,33 +83,23 @@ impl Api {
             revision: applied.revision,
         };
         let (sender, receiver) = tokio::sync::mpsc::channel(16);
-        let (tracker, mut steps, first) = (self.push.tracker().clone(), self.state.steps(), applied.revision);
+        let (tracker, steps, first) = (self.push.tracker().clone(), self.state.steps(), applied.revision);
         tokio::spawn(async move {
             let _ = sender.send(event(Event::Accepted(accepted))).await;
             let Some(limit) = wait else { return };
             let deadline = tokio::time::Instant::now() + limit;
-            // A change of authentication is in force only with its second step, which follows by itself.
-            let done = tokio::time::timeout_at(deadline, steps.wait_for(|steps| steps.are_done(first))).await;
-            let last = done.ok().map(|steps| steps.map_or(first, |steps| steps.completed.max(first)));
-            let all_steps = last.is_some();
-            let mut rollout = tracker.rollout_of(first..=last.unwrap_or(first));
-            loop {
-                let mut now = rollout.borrow_and_update().to_proto();
-                now.done &= all_steps;
-                let done = now.done;
-                if sender.send(event(Event::Rollout(now))).await.is_err() || done {
-                    return;
-                }
-                if !matches!(tokio::time::timeout_at(deadline, rollout.changed()).await, Ok(Ok(()))) {
-                    let mut last = rollout.borrow().to_proto();
-                    last.done &= all_steps;
-                    last.timed_out = !last.done;
-                    let _ = sender.send(event(Event::Rollout(last))).await;
-                    return;
-                }
-            }
+            rollout::tell(&sender, &tracker, steps, first, deadline).await;
         });
         Box::pin(ReceiverStream::new(receiver))
+    }
+
+    async fn can_be_changed(&self) -> Result<(), Status> {
+        if self.state.holds_objects().await { Ok(()) } else { Err(internal(&StateError::HeldElsewhere)) }
+    }
+
+    fn tokens(&self) -> Result<&JoinTokens, Status> {
+        let problem = "workloads of a cluster are pods: they prove themselves with tokens of their service accounts, and need no join token";
+        self.tokens.as_deref().ok_or_else(|| Status::failed_precondition(problem))
     }
 
     /// Whom a change would keep from calling as they do now.
@@ -116,6 +110,18 @@ impl Api {
         }
         let calls = self.statistics.plaintext(plaintext::LOOKED_BACK);
         plaintext::review(&calls, &world, &next)
+    }
+
+    /// Which workloads the addresses are that called without mutual TLS.
+    fn name_callers(&self, rows: &mut [PlaintextRow]) {
+        let world = self.state.world().load_full();
+        for row in rows {
+            let workload = row.address.parse().ok().and_then(|address| world.workload_at(address));
+            if let Some(workload) = workload {
+                (row.source, row.source_namespace) =
+                    (workload.name.to_string(), workload.namespace.to_string());
+            }
+        }
     }
 
     fn rejected(findings: &[Finding]) -> Events {
@@ -145,7 +151,7 @@ fn full_name(proxy: &str) -> String {
     if proxy.contains('.') || proxy.contains('~') { proxy.to_owned() } else { format!("{proxy}.default") }
 }
 
-fn find_kind(word: &str) -> Result<&'static Kind, Status> {
+pub(super) fn find_kind(word: &str) -> Result<&'static Kind, Status> {
     Kind::find(word).map_err(Status::invalid_argument)
 }
 
@@ -153,8 +159,10 @@ fn find_kind(word: &str) -> Result<&'static Kind, Status> {
 impl Mesh for Api {
     type ApplyStream = Events;
     type DeleteStream = Events;
+    type AwaitStream = Events;
 
     async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<Events>, Status> {
+        self.can_be_changed().await?;
         let request = request.into_inner();
         let (objects, mut findings) = parse(&request.files, &request.namespace);
         if findings.iter().any(Finding::is_error) {
@@ -174,6 +182,7 @@ impl Mesh for Api {
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<Events>, Status> {
+        self.can_be_changed().await?;
         let request = request.into_inner();
         let (names, findings) = self.named(&request)?;
         if findings.iter().any(Finding::is_error) {
@@ -202,6 +211,10 @@ impl Mesh for Api {
         Ok(Response::new(self.follow(applied, wait)))
     }
 
+    async fn r#await(&self, request: Request<AwaitRequest>) -> Result<Response<Events>, Status> {
+        self.await_objects(request.get_ref()).map(Response::new)
+    }
+
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let request = request.into_inner();
         let kind = if request.kind.is_empty() { None } else { Some(find_kind(&request.kind)?) };
@@ -228,23 +241,22 @@ impl Mesh for Api {
         &self,
         request: Request<RegisterWorkloadRequest>,
     ) -> Result<Response<RegisterWorkloadResponse>, Status> {
+        let tokens = self.tokens()?;
         let request = request.into_inner();
         let registered = self.state.register(&request).await.map_err(|error| match &error {
             RegistrationError::Invalid(_) => Status::invalid_argument(error.to_string()),
             RegistrationError::Taken(..) => Status::already_exists(error.to_string()),
             RegistrationError::NotHeadless(..) => Status::failed_precondition(error.to_string()),
             RegistrationError::NoAddress => Status::resource_exhausted(error.to_string()),
-            RegistrationError::State(_) => Status::internal(error.to_string()),
+            RegistrationError::State(error) => internal(error),
         })?;
         let workload = Workload {
             namespace: registered.namespace.clone(),
             service_account: registered.service_account.clone(),
             name: Some(registered.name.clone()),
         };
-        let token = self
-            .tokens
-            .issue(&workload, DEFAULT_TOKEN_LIFETIME)
-            .map_err(|e| Status::internal(e.to_string()))?;
+        let token =
+            tokens.issue(&workload, DEFAULT_TOKEN_LIFETIME).map_err(|e| Status::internal(e.to_string()))?;
         let mesh = self.state.world().load().mesh.clone();
         let node = ProxyId {
             workload: registered.name.clone(),
@@ -319,7 +331,7 @@ impl Mesh for Api {
             name: None,
         };
         let issued =
-            self.tokens.issue(&workload, lifetime).map_err(|error| Status::internal(error.to_string()))?;
+            self.tokens()?.issue(&workload, lifetime).map_err(|error| Status::internal(error.to_string()))?;
         let token = issued.token.reveal().to_owned();
         Ok(Response::new(CreateJoinTokenResponse { token, ttl_seconds: lifetime.as_secs() }))
     }
@@ -390,16 +402,15 @@ impl Mesh for Api {
         Ok(Response::new(ProxyResourcesResponse { resources: resources.collect() }))
     }
 
+    async fn series(&self, request: Request<StatRequest>) -> Result<Response<SeriesResponse>, Status> {
+        let mut response = self.statistics.answer_part(request.get_ref());
+        self.name_callers(&mut response.plaintext);
+        Ok(Response::new(response))
+    }
+
     async fn stat(&self, request: Request<StatRequest>) -> Result<Response<StatResponse>, Status> {
         let mut response = self.statistics.query(&request.into_inner());
-        let world = self.state.world().load_full();
-        for row in &mut response.plaintext {
-            let workload = row.address.parse().ok().and_then(|address| world.workload_at(address));
-            if let Some(workload) = workload {
-                (row.source, row.source_namespace) =
-                    (workload.name.to_string(), workload.namespace.to_string());
-            }
-        }
+        self.name_callers(&mut response.plaintext);
         Ok(Response::new(response))
     }
 }

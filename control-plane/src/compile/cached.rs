@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use weft_model::identity::WorkloadIdentity;
 
 use super::naming::Known;
 use super::scope::{ExplicitAddresses, Mode, OutboundScope, ProxyScope};
 use super::{configuration, encode};
 use crate::push::{Compiler, Interception, ProxyHello, Refused, ResourceSet, Resources};
-use crate::world::World;
+use crate::world::{World, WorldWorkload};
 
 /// Compiles the current world for classes of proxies.
 #[derive(Debug)]
@@ -71,7 +72,11 @@ impl Compiler for WorldCompiler {
         let world = self.world.load();
         let key = (Arc::from(hello.id.namespace.as_str()), Arc::from(hello.id.workload.as_str()));
         // What the mesh knows of a workload counts; what a stranger says of itself is taken only where it knows nothing.
-        let labels = match world.workloads.get(&key) {
+        let known = world.workload(&key);
+        if let (Some(workload), Some(identity)) = (known, &hello.identity) {
+            is_its_own(workload, identity)?;
+        }
+        let labels = match known {
             Some(workload) => workload.labels.clone(),
             None => {
                 hello.labels.iter().map(|(k, v)| (Arc::from(k.as_str()), Arc::from(v.as_str()))).collect()
@@ -81,7 +86,16 @@ impl Compiler for WorldCompiler {
             Interception::None => Mode::Explicit(explicit_addresses(&hello.metadata)),
             Interception::Redirect | Interception::Tproxy => Mode::Intercept,
         };
-        Ok(ProxyScope { namespace: key.0, labels, app_ports: hello.app_ports.clone(), mode })
+        let pod = known.and_then(|workload| workload.pod.as_ref());
+        let node_local = world.services.values().any(|service| service.node_local);
+        Ok(ProxyScope {
+            namespace: key.0,
+            labels,
+            app_ports: hello.app_ports.clone(),
+            named_ports: pod.map(|pod| pod.ports.clone()).unwrap_or_default(),
+            node: pod.and_then(|pod| pod.node.clone()).filter(|_| node_local),
+            mode,
+        })
     }
 
     fn resources(&self, scope: &ProxyScope) -> Resources {
@@ -123,6 +137,19 @@ impl Compiler for WorldCompiler {
     fn forget(&self, scope: &ProxyScope) {
         lock(&self.compiled).remove(scope);
     }
+}
+
+/// Whoever has the certificate of a service account is one of its workloads, but not therefore this one.
+fn is_its_own(workload: &WorldWorkload, identity: &WorkloadIdentity) -> Result<(), Refused> {
+    let Some(account) = workload.pod.as_ref().and(workload.service_account.as_ref()) else { return Ok(()) };
+    if *identity.namespace == *workload.namespace && identity.service_account == *account {
+        return Ok(());
+    }
+    let (name, namespace) = (&workload.name, &workload.namespace);
+    Err(Refused(format!(
+        "pod `{name}` in namespace `{namespace}` has the service account `{account}`, but the certificate is of \
+         {identity}: a sidecar gets only its own pod's configuration"
+    )))
 }
 
 /// Where a proxy in explicit mode says that it takes connections.

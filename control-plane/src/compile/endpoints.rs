@@ -19,7 +19,11 @@ pub(super) fn compile(world: &World, scope: &OutboundScope, known: Option<&Known
     let mut sets = Vec::new();
     for service in world.visible_services(&scope.namespace).filter(|service| has_endpoint_lane(service)) {
         let (subsets, _) = clusters::subsets(world, scope, service);
-        let workloads: Vec<&Arc<WorldWorkload>> = world.workloads_of(service).collect();
+        let is_near = |workload: &&Arc<WorldWorkload>| match &scope.node {
+            Some(node) if service.node_local => workload.node() == Some(node),
+            _ => true,
+        };
+        let workloads: Vec<&Arc<WorldWorkload>> = world.workloads_of(service).filter(is_near).collect();
         for subset in &subsets {
             let accepted = known.and_then(|known| known.accepted(&service.host, subset.name));
             let accepted = accepted.as_ref().unwrap_or(&Accepted::Anybody);

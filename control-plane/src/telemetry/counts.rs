@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use weft_model::histogram;
-use weft_proto::telemetry::EdgeCounts;
+use weft_proto::telemetry::{EdgeCounts, Histogram};
+
+use super::series::Key;
 
 #[cfg(test)]
 #[path = "counts_tests.rs"]
@@ -65,6 +67,27 @@ impl Counts {
             sum.add_latency(&[(bucket, *count)]);
         }
         sum
+    }
+
+    /// As a report, which [`Self::of`] reads.
+    #[must_use]
+    pub fn to_report(&self, key: &Key) -> EdgeCounts {
+        EdgeCounts {
+            edge: Some(key.to_edge()),
+            requests: self.requests,
+            failures: self.failures,
+            retries: self.retries,
+            tcp_opened: self.tcp_opened,
+            bytes_sent: self.bytes_sent,
+            bytes_received: self.bytes_received,
+            response_flags: self.flags.iter().map(|(flag, count)| (flag.to_string(), *count)).collect(),
+            latency: Some(Histogram {
+                bucket: self.latency.iter().map(|(bucket, _)| u32::from(*bucket)).collect(),
+                count: self.latency.iter().map(|(_, count)| *count).collect(),
+                sum_us: 0,
+            }),
+            ..EdgeCounts::default()
+        }
     }
 
     /// The same within the bounds that hold for all counts, for those that were read from a file.

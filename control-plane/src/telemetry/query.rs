@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_proto::api::{StatBy, StatRequest, StatResponse, StatRow};
+use weft_proto::api::{PlaintextRow, SeriesResponse, StatBy, StatRequest, StatResponse, StatRow};
 
 use super::counts::Counts;
 use super::series::{Key, Reporter};
@@ -62,11 +62,7 @@ impl Statistics {
     pub fn query(&self, request: &StatRequest) -> StatResponse {
         let window = if request.window_seconds == 0 { WINDOW } else { request.window_seconds };
         let (sums, covered, dropped_series) = self.sums(Duration::from_secs(window));
-        let wanted = |key: &Key| {
-            (request.namespace.is_empty() || *namespace(key) == *request.namespace)
-                && (request.service.is_empty() || names(&key.service, &request.service))
-        };
-        let sums: Sums = sums.into_iter().filter(|(key, _)| wanted(key)).collect();
+        let sums: Sums = sums.into_iter().filter(|(key, _)| is_wanted(key, request)).collect();
         let rows = rows(request.by(), sums).into_iter();
         let rows = rows.map(|(key, namespace, counts)| row(&key, &namespace, counts, covered)).collect();
         let plaintext = if request.plaintext {
@@ -75,6 +71,26 @@ impl Statistics {
             Vec::new()
         };
         StatResponse { window_seconds: window, rows, dropped_series, plaintext }
+    }
+
+    /// The same before it is put into rows, so that what several control planes counted can be added up ([`merged`]).
+    #[must_use]
+    pub fn answer_part(&self, request: &StatRequest) -> SeriesResponse {
+        let window = if request.window_seconds == 0 { WINDOW } else { request.window_seconds };
+        let (sums, covered, dropped_series) = self.sums(Duration::from_secs(window));
+        let wanted = sums.into_iter().filter(|(key, _)| is_wanted(key, request));
+        let plaintext = if request.plaintext {
+            self.plaintext_rows(request, Duration::from_secs(window))
+        } else {
+            Vec::new()
+        };
+        SeriesResponse {
+            window_seconds: window,
+            covered_ms: covered.as_millis() as u64,
+            dropped_series,
+            series: wanted.map(|(key, counts)| counts.to_report(&key)).collect(),
+            plaintext,
+        }
     }
 
     /// The sums of the window, and the time that they cover.
@@ -96,6 +112,51 @@ impl Statistics {
         let span = width * u32::try_from(slots - 1).unwrap_or(u32::MAX) + into;
         (sums, span.min(reported).max(Duration::from_secs(1)), store.dropped())
     }
+}
+
+fn is_wanted(key: &Key, request: &StatRequest) -> bool {
+    (request.namespace.is_empty() || *namespace(key) == *request.namespace)
+        && (request.service.is_empty() || names(&key.service, &request.service))
+}
+
+/// What one control plane would say that had counted what several did.
+#[must_use]
+pub fn merged(by: StatBy, answers: &[SeriesResponse]) -> StatResponse {
+    let mut sums: BTreeMap<Key, Counts> = BTreeMap::new();
+    for report in answers.iter().flat_map(|answer| &answer.series) {
+        if let Some(key) = report.edge.as_ref().and_then(Key::of) {
+            sums.entry(key).or_default().add(&Counts::of(report));
+        }
+    }
+    let covered = answers.iter().map(|answer| answer.covered_ms).max().unwrap_or_default();
+    let covered = Duration::from_millis(covered).max(Duration::from_secs(1));
+    let rows = rows(by, sums.into_iter().collect()).into_iter();
+    StatResponse {
+        window_seconds: answers.iter().map(|answer| answer.window_seconds).max().unwrap_or_default(),
+        rows: rows.map(|(key, namespace, counts)| row(&key, &namespace, counts, covered)).collect(),
+        dropped_series: answers.iter().map(|answer| answer.dropped_series).sum(),
+        plaintext: merged_plaintext(answers),
+    }
+}
+
+/// The callers of all answers, each once, the most first.
+fn merged_plaintext(answers: &[SeriesResponse]) -> Vec<PlaintextRow> {
+    let mut merged: Vec<PlaintextRow> = Vec::new();
+    for row in answers.iter().flat_map(|answer| &answer.plaintext) {
+        let same = |other: &&mut PlaintextRow| {
+            (&other.namespace, &other.workload, &other.service, other.port, &other.protocol, &other.address)
+                == (&row.namespace, &row.workload, &row.service, row.port, &row.protocol, &row.address)
+        };
+        match merged.iter_mut().find(same) {
+            Some(known) => {
+                known.count = known.count.saturating_add(row.count);
+                known.last_seconds_ago = known.last_seconds_ago.min(row.last_seconds_ago);
+            }
+            None => merged.push(row.clone()),
+        }
+    }
+    merged.sort_by_key(|row| std::cmp::Reverse(row.count));
+    merged
 }
 
 fn rows(by: StatBy, sums: Sums) -> Vec<(RowKey, Arc<str>, Counts)> {

@@ -133,3 +133,20 @@ fn quantiles_are_those_of_all_reports_together() {
     let near = |value: f64, expected: f64| (value - expected).abs() <= expected * 0.07;
     assert!(near(row.p50_ms, 1.0) && near(row.p95_ms, 100.0) && near(row.p99_ms, 100.0), "{row:?}");
 }
+
+#[test]
+fn what_several_control_planes_counted_adds_up_to_what_one_would_have() {
+    let mut slow = counts(edge("destination", "page", ""), 60, 6, &[("UT", 1)]);
+    slow.latency = Some(Histogram { bucket: vec![3, 200], count: vec![30, 30], sum_us: 0 });
+    let mut fast = counts(edge("destination", "page", ""), 40, 0, &[]);
+    fast.latency = Some(Histogram { bucket: vec![3], count: vec![40], sum_us: 0 });
+    let client = counts(edge("source", "page", "canary"), 110, 10, &[("UF", 10)]);
+    // The client's sidecar and the servers' are connected to different replicas.
+    let (first, second) = (statistics(vec![slow.clone(), client.clone()]), statistics(vec![fast.clone()]));
+    let whole = statistics(vec![slow, fast, client]);
+    for by in [StatBy::Service, StatBy::Route, StatBy::Edge, StatBy::Workload] {
+        let request = StatRequest { by: by as i32, ..StatRequest::default() };
+        let answer = merged(by, &[first.answer_part(&request), second.answer_part(&request)]);
+        assert_eq!(answer.rows, whole.query(&request).rows, "{by:?}");
+    }
+}

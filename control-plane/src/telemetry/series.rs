@@ -68,6 +68,28 @@ impl Key {
         })
     }
 
+    /// As an edge, which [`Self::of`] reads.
+    #[must_use]
+    pub fn to_edge(&self) -> Edge {
+        let reporter = match self.reporter {
+            Reporter::Source => "source",
+            Reporter::Destination => "destination",
+        };
+        Edge {
+            reporter: reporter.to_owned(),
+            source_workload: self.source.to_string(),
+            source_namespace: self.source_namespace.to_string(),
+            destination_service: self.service.to_string(),
+            destination_workload: self.workload.to_string(),
+            destination_namespace: self.namespace.to_string(),
+            destination_version: self.version.to_string(),
+            protocol: self.protocol.to_string(),
+            route: self.route.to_string(),
+            mutual_tls: self.mutual_tls,
+            ..Edge::default()
+        }
+    }
+
     /// Whether the caller is known by name.
     #[must_use]
     pub fn has_source(&self) -> bool {

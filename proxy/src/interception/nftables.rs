@@ -51,6 +51,10 @@ fn render(rule: &Rule, family: Family) -> String {
     for condition in &rule.conditions {
         match condition {
             Condition::Mark(mark) => words.push(format!("meta mark {mark:#x}")),
+            Condition::User(uid) => words.push(format!("meta skuid {uid}")),
+            Condition::Group(gid) => words.push(format!("meta skgid {gid}")),
+            Condition::From(name) => words.push(format!("iifname \"{name}\"")),
+            Condition::To(name) => words.push(format!("oifname \"{name}\"")),
             Condition::ToLoopback => words.push("oifname \"lo\"".to_owned()),
             Condition::Tcp => transport = Some("tcp"),
             Condition::Udp => transport = Some("udp"),

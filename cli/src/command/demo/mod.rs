@@ -33,7 +33,7 @@ pub struct Args {
 /// # Errors
 /// When a chapter's claim does not hold, or something the demo needs is missing.
 pub fn run(args: Args, globals: &Globals) -> CommandResult {
-    let mesh = if globals.mesh.as_str() == "default" { "demo" } else { globals.mesh.as_str() };
+    let mesh = globals.named_mesh().map_or("demo", |mesh| mesh.as_str());
     let stage = Stage::new(mesh)?;
     // The programs that a Ctrl-C ends are this one's too; it goes on, to take the mesh down.
     let event_loop = event_loop()?;

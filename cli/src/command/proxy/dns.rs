@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::command::{CommandError, CommandResult, FAILED, Globals, NOT_FOUND, USAGE, down};
+use crate::command::{CommandError, CommandResult, FAILED, Globals, NOT_FOUND, USAGE, block_on, down};
+use crate::cluster::replicas::is_ready;
+use crate::cluster::{Cluster, ClusterChoice, Target, pods, target};
 use crate::output::{FormatArgs, Table, print};
-use crate::runtime::paths::MeshPaths;
 use crate::runtime::{admin, record};
 
 #[cfg(test)]
@@ -31,13 +32,16 @@ pub(super) fn run(args: Args, globals: &Globals) -> CommandResult {
         return Err(CommandError::new(USAGE, format!("`{}` is no name that DNS knows", args.name))
             .hint("letters, digits, `-`, `_` and points, such as reviews.default"));
     }
-    let all = record::workloads(&MeshPaths::of(&globals.mesh)?);
-    let workload = down::find(&all, &args.workload)?;
-    let socket = workload.admin_socket.as_ref().ok_or_else(|| {
-        CommandError::new(NOT_FOUND, format!("`{}` has no sidecar", args.workload))
-            .hint("its names are those of its /etc/hosts")
-    })?;
-    let (status, body) = admin::page(socket, &format!("/dns?name={}", args.name))?;
+    let path = format!("/dns?name={}", args.name);
+    let (status, body) = match target(globals)? {
+        Target::Local(paths) => {
+            let all = record::workloads(&paths);
+            let workload = down::find(&all, &args.workload)?;
+            let socket = workload.admin_socket.as_ref().ok_or_else(|| without_sidecar(&args.workload))?;
+            admin::page(socket, &path)?
+        }
+        Target::Cluster(choice) => block_on(of_pod(&args.workload, &path, &choice))?,
+    };
     if status != 200 {
         return Err(CommandError::new(FAILED, body.trim().to_owned()));
     }
@@ -46,6 +50,19 @@ pub(super) fn run(args: Args, globals: &Globals) -> CommandResult {
     print(&args.output.format.render(&explained, people)?)?;
     let found = texts(&explained["addresses"]).next().is_some();
     Ok(ExitCode::from(if found { 0 } else { NOT_FOUND }))
+}
+
+fn without_sidecar(workload: &str) -> CommandError {
+    CommandError::new(NOT_FOUND, format!("`{workload}` has no sidecar"))
+        .hint("names are answered as its machine's resolver does")
+}
+
+/// The same page in a pod of the workload: any of them answers alike.
+async fn of_pod(workload: &str, path: &str, choice: &ClusterChoice) -> Result<(u16, String), CommandError> {
+    let cluster = Cluster::connect(choice).await?;
+    let found = cluster.workload(workload).await?;
+    let pod = found.iter().find(|pod| pods::sidecar(pod).is_some() && is_ready(pod));
+    cluster.page(pod.ok_or_else(|| without_sidecar(workload))?, path).await
 }
 
 /// What the client asks, step by step, and the end of it.

@@ -1,0 +1,175 @@
+//! The control plane's replicas, each asked on its pod's loopback address through the API server's port-forward.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::future::join_all;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::transport::{Channel, Endpoint};
+use weft_proto::api::mesh_client::MeshClient;
+
+use super::Cluster;
+use crate::command::{CommandError, FAILED, NOT_UP};
+use crate::install::names::{NAMESPACE, port};
+use crate::runtime::client::sized;
+
+/// Which pods are the control plane's, whatever their revision.
+const SELECTOR: &str = "app.kubernetes.io/name=weft,app.kubernetes.io/component=control-plane";
+
+/// A replica that can be asked.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Name of its pod.
+    pub pod: String,
+    /// Its API.
+    pub mesh: MeshClient<Channel>,
+}
+
+impl Cluster {
+    /// All replicas that are ready, each connected. One that cannot be reached is told on standard error, unless none
+    /// can.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn replicas(&self) -> Result<Vec<Replica>, CommandError> {
+        let pods = self.control_plane_pods().await?;
+        let ready: Vec<&Pod> = pods.iter().filter(|pod| is_ready(pod)).collect();
+        if ready.is_empty() {
+            return Err(self.no_replica(&pods));
+        }
+        let reached = join_all(ready.iter().map(|pod| self.replica(name(pod)))).await;
+        let (mut replicas, mut errors) = (Vec::new(), Vec::new());
+        for result in reached {
+            match result {
+                Ok(replica) => replicas.push(replica),
+                Err(error) => errors.push(error),
+            }
+        }
+        if replicas.is_empty() {
+            return Err(errors.into_iter().next().unwrap_or_else(|| self.no_replica(&pods)));
+        }
+        for error in errors {
+            eprintln!("weft: {error}; its part is missing in what follows");
+        }
+        Ok(replicas)
+    }
+
+    /// Asks all replicas at once. A replica that fails fails the whole, so that no answer lacks a part unseen.
+    ///
+    /// # Errors
+    /// When there is no replica, or one refuses.
+    pub async fn ask_all<T, F>(
+        &self,
+        ask: impl Fn(MeshClient<Channel>) -> F,
+    ) -> Result<Vec<(String, T)>, CommandError>
+    where
+        F: Future<Output = Result<T, tonic::Status>>,
+    {
+        let replicas = self.replicas().await?;
+        let answers = join_all(replicas.into_iter().map(|replica| {
+            let answer = ask(replica.mesh);
+            async move {
+                let answer =
+                    answer.await.map_err(|status| CommandError::from(status).within(&replica.pod))?;
+                Ok((replica.pod, answer))
+            }
+        }));
+        answers.await.into_iter().collect()
+    }
+
+    /// The control plane's pods, ready or not.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn control_plane_pods(&self) -> Result<Vec<Pod>, CommandError> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let list = pods.list(&ListParams::default().labels(SELECTOR)).await;
+        Ok(list.map_err(|error| self.failed(&format!("list the pods of {NAMESPACE}"), &error))?.items)
+    }
+
+    fn no_replica(&self, pods: &[Pod]) -> CommandError {
+        let place = format!("context `{}` ({})", self.context, self.server);
+        if pods.is_empty() {
+            return CommandError::new(NOT_UP, format!("{place} has no control plane in {NAMESPACE}"))
+                .hint("`weft install` brings it there");
+        }
+        let count = pods.len();
+        CommandError::new(NOT_UP, format!("none of the control plane's {count} pods in {place} is ready"))
+            .hint(format!("`kubectl -n {NAMESPACE} describe pods` says why"))
+    }
+
+    async fn replica(&self, pod: &str) -> Result<Replica, CommandError> {
+        let stream = self.forward(NAMESPACE, pod, port::API).await?;
+        let connector = Once(Arc::new(Mutex::new(Some(stream))));
+        // The name is for the request's :authority only: the connection is there.
+        let channel = Endpoint::from_static("http://control-plane").connect_with_connector(connector).await;
+        let channel = channel.map_err(|error| {
+            CommandError::new(
+                NOT_UP,
+                format!("the control plane in {pod} does not answer on {}: {error}", port::API),
+            )
+        })?;
+        Ok(Replica { pod: pod.to_owned(), mesh: sized(channel) })
+    }
+
+    /// A connection to a port of a pod's loopback address.
+    ///
+    /// # Errors
+    /// When the API server refuses to forward.
+    pub async fn forward(&self, namespace: &str, pod: &str, port: u16) -> Result<Forwarded, CommandError> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let what = format!("forward a port of the pod {pod} in {namespace}");
+        let mut forwarder =
+            pods.portforward(pod, &[port]).await.map_err(|error| self.failed(&what, &error))?;
+        let stream =
+            forwarder.take_stream(port).ok_or_else(|| CommandError::new(FAILED, format!("cannot {what}")))?;
+        Ok(Box::pin(stream))
+    }
+}
+
+/// Bytes to and from a pod.
+pub type Forwarded = Pin<Box<dyn Stream>>;
+
+/// What a port-forward gives.
+pub trait Stream: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
+
+/// Hands out a connection that is there already. HTTP/2 needs no second; when it breaks, so does the command.
+#[derive(Clone)]
+struct Once(Arc<Mutex<Option<Forwarded>>>);
+
+impl tower_service::Service<Uri> for Once {
+    type Response = TokioIo<Forwarded>;
+    type Error = std::io::Error;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let gone = || std::io::Error::new(std::io::ErrorKind::NotConnected, "the forwarded connection ended");
+        std::future::ready(stream.map(TokioIo::new).ok_or_else(gone))
+    }
+}
+
+/// A pod's name.
+#[must_use]
+pub fn name(pod: &Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
+
+/// Whether a pod's readiness says yes, and it is not about to go.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
