@@ -1,5 +1,7 @@
 //! The webhooks called by a real API server: `WEFT_TEST_KUBECONFIG` names its kubeconfig.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail tests")]
+
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;

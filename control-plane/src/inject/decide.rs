@@ -1,6 +1,5 @@
 //! Whether a pod is to have a sidecar. What stands closer to the pod wins, and Weft's own words win over Istio's.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -9,6 +8,7 @@ use super::pod::{annotation, containers, label, text};
 use super::values::InjectionValues;
 use crate::source::diagnostic::code;
 use crate::source::document::join;
+use crate::source::words::Labels;
 use crate::source::{Finding, Severity};
 
 #[cfg(test)]
@@ -30,7 +30,7 @@ pub enum Scope<'a> {
         /// Its name.
         name: &'a str,
         /// Its labels; `None` when nobody knows them, so that the webhook's own selectors are believed.
-        labels: Option<&'a BTreeMap<String, String>>,
+        labels: Option<&'a Labels>,
     },
     /// `weft inject`: who runs it wants the pod injected, unless the pod says otherwise.
     File {
@@ -184,14 +184,10 @@ fn asked_by_pod(pod: &Value) -> Result<Option<(String, bool)>, Vec<Finding>> {
 }
 
 /// Why the namespace's labels leave the pod alone; none when they ask for a sidecar.
-fn by_namespace(
-    labels: &BTreeMap<String, String>,
-    pod: &Value,
-    values: &InjectionValues,
-) -> Option<SkipReason> {
+fn by_namespace(labels: &Labels, pod: &Value, values: &InjectionValues) -> Option<SkipReason> {
     let is_default = values.revision == "default";
     for key in ["weft.mesh/inject", "istio-injection"] {
-        match labels.get(key).map(String::as_str) {
+        match labels.get(key).map(AsRef::as_ref) {
             Some("enabled" | "true") if is_default => return None,
             Some("enabled" | "true") => return Some(SkipReason::OtherRevision("default".to_owned())),
             Some(value @ ("disabled" | "false")) => {
@@ -200,7 +196,7 @@ fn by_namespace(
             _ => {}
         }
     }
-    let of_namespace = REVISION.iter().find_map(|key| labels.get(*key).map(String::as_str));
+    let of_namespace = REVISION.iter().find_map(|key| labels.get(*key).map(AsRef::as_ref));
     let revision = of_namespace.or_else(|| REVISION.iter().find_map(|key| label(pod, key)));
     match revision {
         Some(revision) if revision == values.revision => None,

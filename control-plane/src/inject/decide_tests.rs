@@ -1,17 +1,15 @@
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::{Scope, SkipReason, decide};
 use crate::inject::InjectionValues;
+use crate::source::words::Labels;
 
 fn in_namespace(labels: &[(&str, &str)], pod: &Value) -> Option<SkipReason> {
     in_namespace_of(labels, pod, &InjectionValues::default())
 }
 
 fn in_namespace_of(labels: &[(&str, &str)], pod: &Value, values: &InjectionValues) -> Option<SkipReason> {
-    let labels: BTreeMap<String, String> =
-        labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let labels: Labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     decide(Scope::Namespace { name: "shop", labels: Some(&labels) }, pod, values).unwrap()
 }
 

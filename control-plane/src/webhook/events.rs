@@ -109,9 +109,9 @@ fn involved(review: &Review) -> ObjectReference {
 }
 
 async fn send(client: Client, mut events: mpsc::Receiver<Event>) {
-    let mut told: HashMap<(Option<String>, Option<String>, Option<String>), Instant> = HashMap::new();
+    let mut told: HashMap<[Option<String>; 3], Instant> = HashMap::new();
     while let Some(event) = events.recv().await {
-        let key = (event.involved_object.name.clone(), event.reason.clone(), event.message.clone());
+        let key = [event.involved_object.name.clone(), event.reason.clone(), event.message.clone()];
         told.retain(|_, at| at.elapsed() < QUIET);
         if told.contains_key(&key) {
             continue;

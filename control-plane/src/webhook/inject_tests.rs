@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -6,12 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::inject::{InjectionValues, Injector, STATUS_ANNOTATION};
+use crate::source::words::Labels;
 use crate::webhook::Webhook;
 
 fn webhook() -> Webhook {
     let injector = Arc::new(Injector::new(InjectionValues::default()).unwrap());
     Webhook::new(injector).with_namespaces(|name| {
-        (name == "shop").then(|| BTreeMap::from([("istio-injection".to_owned(), "enabled".to_owned())]))
+        (name == "shop").then(|| Labels::from([("istio-injection".into(), "enabled".into())]))
     })
 }
 

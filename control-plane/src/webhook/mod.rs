@@ -11,7 +11,6 @@ mod review;
 mod server;
 mod validate;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,11 +21,12 @@ pub use metrics::WebhookMetrics;
 pub use server::{MAX_BODY, serve};
 
 use crate::inject::Injector;
+use crate::source::words::Labels;
 use crate::source::{Finding, Object};
 use review::{Response, Review};
 
 /// The labels of a namespace; `None` when it is not known.
-pub type NamespaceLabels = dyn Fn(&str) -> Option<BTreeMap<String, String>> + Send + Sync;
+pub type NamespaceLabels = dyn Fn(&str) -> Option<Labels> + Send + Sync;
 /// The objects in force, that a new one is reviewed beside.
 pub type ObjectsInForce = dyn Fn() -> Vec<Arc<Object>> + Send + Sync;
 
@@ -56,7 +56,7 @@ impl Webhook {
     #[must_use]
     pub fn with_namespaces(
         mut self,
-        labels: impl Fn(&str) -> Option<BTreeMap<String, String>> + Send + Sync + 'static,
+        labels: impl Fn(&str) -> Option<Labels> + Send + Sync + 'static,
     ) -> Self {
         self.namespaces = Box::new(labels);
         self

@@ -218,7 +218,8 @@ impl Editor<'_> {
     fn end_of(&self, node: &Node) -> Option<usize> {
         let own = &self.text[node.span.bytes.clone()];
         if own.starts_with(['{', '[']) {
-            return Some(node.span.bytes.end);
+            // The parser's own end is where the next token begins, comments between.
+            return Some(node.span.bytes.start + end_of_braces(own));
         }
         match &node.value {
             Value::Mapping(entries) => entries.iter().map(|entry| self.end_of_entry(entry)).max(),
@@ -229,6 +230,36 @@ impl Editor<'_> {
             _ => Some(node.span.bytes.start + own.trim_end().len()),
         }
     }
+}
+
+/// Behind the brace or bracket that closes the first.
+fn end_of_braces(text: &str) -> usize {
+    let (mut depth, mut quote, mut before) = (0_usize, None, '[');
+    let mut letters = text.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match (quote, letter) {
+            (Some('"'), '\\') => drop(letters.next()),
+            // Doubled it stands for itself.
+            (Some('\''), '\'') if text[at + 1..].starts_with('\'') => drop(letters.next()),
+            (Some(open), _) if open == letter => quote = None,
+            (Some(_), _) => {}
+            // Elsewhere a quote is a letter like any other.
+            (None, '"' | '\'') if "[{,:".contains(before) => quote = Some(letter),
+            (None, '{' | '[') => depth += 1,
+            (None, '}' | ']') => depth -= 1,
+            (None, '#') if text[..at].ends_with(char::is_whitespace) => {
+                letters.by_ref().find(|(_, letter)| *letter == '\n');
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            return at + letter.len_utf8();
+        }
+        if !letter.is_whitespace() {
+            before = letter;
+        }
+    }
+    text.trim_end().len()
 }
 
 /// For each new item the old one that it continues; none when their order has changed, which cannot be done in place.

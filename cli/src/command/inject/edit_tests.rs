@@ -139,3 +139,10 @@ fn json_stays_json() {
     let (text, kept) = changed("{\"a\": {\"b\": 1}}\n", |value| value["a"]["c"] = json!(2));
     assert!(kept && text.starts_with('{'), "{text}");
 }
+
+#[test]
+fn braces_end_where_they_are_closed() {
+    for text in ["{}", "{a: '}', b: \"\\\"]\"}", "[a, {b: it's}]", "[ # ]\n  x]", "{a: 'it''s }'}"] {
+        assert_eq!(super::end_of_braces(&format!("{text} # ]\n")), text.len(), "{text}");
+    }
+}

@@ -169,9 +169,9 @@ fn mistakes_have_their_place_in_the_file() {
     let (_, findings) = change(&text, Action::Inject(&injector));
     let told: Vec<_> = findings.iter().map(|f| (f.line, f.column, f.field.as_str(), f.code)).collect();
     let annotation = |key: &str| format!("spec.template.metadata.annotations[\"{key}\"]");
-    assert_eq!(told[0].0, 22);
+    assert_eq!(told[0].0, 21);
     assert_eq!(told[0].2, annotation("sidecar.istio.io/proxyCPU"));
-    assert_eq!((told[1].0, told[1].3), (23, "invalid-value"));
+    assert_eq!((told[1].0, told[1].3), (22, "invalid-value"));
     assert_eq!(told[2].3, "yaml-syntax");
     assert_eq!(told[3].3, "missing-field");
     assert_eq!(findings[0].object.as_ref().unwrap().to_string(), "Deployment/shop/reviews");
