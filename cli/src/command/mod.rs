@@ -51,6 +51,7 @@ commands! {
     Info => info,
     Install => install,
     Uninstall => uninstall,
+    Check => check,
     Demo => demo,
     Completion => completion,
     #[command(hide = true)]
