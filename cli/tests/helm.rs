@@ -23,7 +23,7 @@ fn repository(path: &str) -> PathBuf {
 const SETS: &[&str] = &[
     "namespace: {create: false}",
     "namespace: {create: true}\nrevision: canary",
-    "namespace: {create: true}\ncni: {enabled: true, binDir: /home/kubernetes/bin}",
+    "namespace: {create: true}\ncni: {enabled: true, repair: label, binDir: /home/kubernetes/bin}",
     "namespace: {create: false}\ninjection: {enabled: false}\nvalidation: {enabled: false}\ncontrolPlane: {podDisruptionBudget: {enabled: false}}",
     "namespace: {create: false}\ninjection: {istioLabels: false, failurePolicy: Ignore, values: {proxy: {concurrency: 4}, image: {tag: other}}}",
     "namespace: {create: false}\nrevision: r2\ninjection: {istioLabels: false}\nvalidation: {failurePolicy: Fail}",

@@ -36,7 +36,15 @@ impl Revision {
     }
 
     fn install(&self, more: &[&str]) -> Said {
-        let own = ["install", "--revision", &self.0, "--set", "validation.enabled=false", "--set", "controlPlane.replicas=1"];
+        let own = [
+            "install",
+            "--revision",
+            &self.0,
+            "--set",
+            "validation.enabled=false",
+            "--set",
+            "controlPlane.replicas=1",
+        ];
         weft(&[&own[..], more].concat())
     }
 }
@@ -56,7 +64,10 @@ fn an_installation_comes_changes_goes_back_and_goes() {
     assert!(out.contains("installation 1:"), "{out}");
 
     let (_, again, _) = revision.install(&[]);
-    assert!(again.contains("installation 1: 0 of"), "the same again changes nothing and is no other:\n{again}");
+    assert!(
+        again.contains("installation 1: 0 of"),
+        "the same again changes nothing and is no other:\n{again}"
+    );
 
     let (_, changed, _) = revision.install(&["--set", "controlPlane.podDisruptionBudget.enabled=false"]);
     let gone = format!("PodDisruptionBudget/weft-control-plane-{} in weft-system deleted", revision.0);
@@ -71,7 +82,10 @@ fn an_installation_comes_changes_goes_back_and_goes() {
     assert!(err.contains("known are 1, 2, 3"), "{err}");
 
     let removed = fine(&["uninstall", "--revision", &revision.0]);
-    assert!(removed.contains(&format!("Deployment/weft-control-plane-{} in weft-system deleted", revision.0)), "{removed}");
+    assert!(
+        removed.contains(&format!("Deployment/weft-control-plane-{} in weft-system deleted", revision.0)),
+        "{removed}"
+    );
     assert!(!removed.contains("CustomResourceDefinition") && !removed.contains("Namespace/"), "{removed}");
     assert_eq!(weft(&["uninstall", "--revision", &revision.0]).0, 4, "nothing is left to take out");
 }
@@ -90,9 +104,13 @@ fn a_dry_run_changes_nothing() {
 #[ignore = "needs a Kubernetes API server: make test-kubernetes"]
 fn what_does_not_come_in_time_is_said_with_its_reason() {
     let revision = Revision::new("late");
-    let (code, _, err) = revision.install(&["--set", "image.registry=registry.invalid/none", "--wait", "--timeout", "2s"]);
+    let (code, _, err) =
+        revision.install(&["--set", "image.registry=registry.invalid/none", "--wait", "--timeout", "2s"]);
     assert_eq!(code, 6, "{err}");
-    assert!(err.contains("0 of 1 control-plane pods ready") && err.contains("weft-control-plane-late"), "{err}");
+    assert!(
+        err.contains("0 of 1 control-plane pods ready") && err.contains("weft-control-plane-late"),
+        "{err}"
+    );
 }
 
 const ROUTE: &str = "apiVersion: networking.istio.io/v1
@@ -157,7 +175,9 @@ fn fields_of_another_tool_are_not_taken_over_unasked() {
     let (file, name) = route("owned");
     let kubeconfig = std::env::var("WEFT_TEST_KUBECONFIG").expect(NEEDS);
     let kubectl = std::env::var_os("WEFT_TEST_KUBECTL").unwrap_or_else(|| "kubectl".into());
-    let (code, _, err) = run(Command::new(kubectl).args(["--kubeconfig", &kubeconfig, "apply", "--server-side", "-f"]).arg(file.path()));
+    let (code, _, err) = run(Command::new(kubectl)
+        .args(["--kubeconfig", &kubeconfig, "apply", "--server-side", "-f"])
+        .arg(file.path()));
     assert_eq!(code, 0, "{err}");
     std::fs::write(file.path(), ROUTE.replace("NAME", &name).replace("reviews", "ratings")).unwrap();
     let path = file.path().to_str().unwrap();
@@ -179,9 +199,14 @@ contexts: [{name: here, context: {cluster: c, user: u}}, {name: broken, context:
 current-context: here
 ";
     std::fs::write(&path, text).unwrap();
-    let with = |more: &[&str]| run(Command::new(env!("CARGO_BIN_EXE_weft")).arg("--kubeconfig").arg(&path).args(more));
+    let with = |more: &[&str]| {
+        run(Command::new(env!("CARGO_BIN_EXE_weft")).arg("--kubeconfig").arg(&path).args(more))
+    };
     let (code, _, err) = with(&["stat"]);
-    assert!(code == 3 && err.contains("context `here` (https://127.0.0.1:1) does not answer"), "{code} {err}");
+    assert!(
+        code == 3 && err.contains("context `here` (https://127.0.0.1:1) does not answer"),
+        "{code} {err}"
+    );
     assert!(!err.contains("secret-of-the-user"), "{err}");
     let (code, _, err) = with(&["stat", "--context", "there"]);
     assert!(code == 5 && err.contains("no context `there`") && err.contains("here, broken"), "{code} {err}");

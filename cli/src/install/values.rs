@@ -140,6 +140,7 @@ pub struct CniValues {
     pub enabled: bool,
     pub bin_dir: String,
     pub conf_dir: String,
+    pub repair: String,
     pub resources: ResourceRequirements,
 }
 
