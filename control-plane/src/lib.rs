@@ -15,4 +15,5 @@ pub mod api;
 pub mod admin;
 pub mod app;
 pub mod settings;
+pub mod kubernetes;
 pub mod log;

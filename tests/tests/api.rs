@@ -51,7 +51,7 @@ impl Mesh {
         };
         let mesh = MeshSettings::default();
         let trust_domain = mesh.trust_domain.clone();
-        let state = MeshState::open(&directory.path().join("state"), mesh, networks, None).unwrap();
+        let state = MeshState::open(&directory.path().join("state"), mesh, networks, &[]).unwrap();
         let clock = Clock::system();
         let settings = AuthoritySettings::new(directory.path().join("state"), trust_domain);
         let authority = CertificateAuthority::open(settings, clock.clone()).unwrap();
@@ -71,15 +71,16 @@ impl Mesh {
         tokio::spawn(async move { sidecars.await.unwrap() });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let pages = listener.local_addr().unwrap();
-        let shown = admin::Pages::new(state.clone(), push.clone());
-        tokio::spawn(admin::serve(listener, shown, std::future::pending()));
+        let shown = Arc::new(admin::Pages::default());
+        shown.serve_mesh(state.clone(), push.clone());
+        tokio::spawn(admin::serve(listener, shown));
 
         let api = Api {
             state,
             push,
             statistics: statistics.clone(),
             authority,
-            tokens,
+            tokens: Some(tokens),
             discovery_address: "127.0.0.1:15012".to_owned(),
             started: Instant::now(),
         };

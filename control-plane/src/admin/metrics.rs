@@ -1,6 +1,6 @@
 //! The control plane's own metrics. Names are istiod's where it has one.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -10,13 +10,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::pages::text;
-use crate::compile::WorldCompiler;
-use crate::push::Push;
-use crate::state::MeshState;
+use super::pages::{Served, text};
+use crate::source::kubernetes::Contact;
 
 /// The page, computed when it is asked for.
-pub(super) fn page(state: &MeshState, push: &Arc<Push<WorldCompiler>>) -> Response<Full<Bytes>> {
+pub(super) fn page(served: &Served, contact: Option<&Contact>) -> Response<Full<Bytes>> {
+    let Served { state, push } = served;
     let world = state.world().load_full();
     let findings = state.findings();
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
@@ -36,6 +35,12 @@ pub(super) fn page(state: &MeshState, push: &Arc<Push<WorldCompiler>>) -> Respon
     gauge("weft_object_findings", "What is wrong with or worth knowing about objects", findings.len());
     gauge("weft_object_errors", "Objects or files that are held back because of a mistake", errors);
     gauge("weft_resources_refused", "Resource types that a sidecar has refused", refused);
+    if let Some(contact) = contact {
+        let age: Gauge<f64, AtomicU64> = Gauge::default();
+        age.set(contact.age().as_secs_f64());
+        let help = "Since the API server was last heard of: how old what is known of the cluster may be";
+        registry.register("weft_source_age_seconds", help, age);
+    }
     let compiles = push.compiler().compiles();
     let mut counter = |name: &str, help: &str, value: u64| {
         let counter: Counter = Counter::default();
@@ -46,6 +51,8 @@ pub(super) fn page(state: &MeshState, push: &Arc<Push<WorldCompiler>>) -> Respon
     counter("weft_configuration_compiles", help, compiles.configuration);
     let help = "Compiles of endpoints: one for all classes of sidecars that see the same, and push";
     counter("weft_endpoint_compiles", help, compiles.endpoints);
+    let help = "Endpoint sets that were compiled: those of services whose workloads changed";
+    counter("weft_endpoint_sets_compiled", help, compiles.endpoint_sets);
     let mut body = String::new();
     match encode(&mut body, &registry) {
         Ok(()) => text(StatusCode::OK, body),

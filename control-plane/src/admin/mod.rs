@@ -1,4 +1,4 @@
-//! Pages for operators, on a loopback address: health, metrics, the world as it is.
+//! Pages for operators: health and metrics for everybody, the world as it is for this machine.
 
 mod metrics;
 mod pages;
@@ -20,27 +20,22 @@ pub use pages::Pages;
 /// A client that does not finish its request in this time is cut off.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves the pages until `ended`.
-pub async fn serve(listener: TcpListener, pages: Pages, ended: impl Future<Output = ()>) {
-    let pages = Arc::new(pages);
-    let mut ended = std::pin::pin!(ended);
+/// Serves the pages for as long as the process lives: that it is leaving is one of the things they tell.
+pub async fn serve(listener: TcpListener, pages: Arc<Pages>) {
     loop {
-        let stream = tokio::select! {
-            () = &mut ended => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of descriptors, mostly: others need the time to close some.
-                    tracing::warn!(%error, "cannot accept on the monitoring address");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, mostly: others need the time to close some.
+                tracing::warn!(%error, "cannot accept on the monitoring address");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
         };
         let pages = pages.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let answer: Response<Full<Bytes>> = pages.answer(&request);
+                let answer: Response<Full<Bytes>> = pages.answer(&request, peer.ip());
                 async move { Ok::<_, Infallible>(answer) }
             });
             let _ = hyper::server::conn::http1::Builder::new()

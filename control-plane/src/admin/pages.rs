@@ -1,6 +1,8 @@
 //! What is at which path.
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -9,12 +11,21 @@ use http_body_util::Full;
 use super::metrics;
 use crate::compile::WorldCompiler;
 use crate::push::Push;
+use crate::source::kubernetes::Contact;
 use crate::state::MeshState;
 
-/// Pages and what they show.
+/// Pages and what they show. They can be served before there is a mesh: then they say so.
+#[derive(Default)]
 pub struct Pages {
-    state: Arc<MeshState>,
-    push: Arc<Push<WorldCompiler>>,
+    mesh: OnceLock<Served>,
+    contact: OnceLock<Contact>,
+    leaving: AtomicBool,
+}
+
+/// What the pages are about.
+pub(super) struct Served {
+    pub(super) state: Arc<MeshState>,
+    pub(super) push: Arc<Push<WorldCompiler>>,
 }
 
 impl std::fmt::Debug for Pages {
@@ -24,7 +35,7 @@ impl std::fmt::Debug for Pages {
 }
 
 const INDEX: &str = "\
-/healthz            the process answers
+/live, /healthz     the process answers
 /ready              the first world was built; sidecars are served
 /metrics            Prometheus
 /debug/world        services and workloads
@@ -32,45 +43,84 @@ const INDEX: &str = "\
 ";
 
 impl Pages {
-    /// Pages about a state and its sidecars.
-    #[must_use]
-    pub fn new(state: Arc<MeshState>, push: Arc<Push<WorldCompiler>>) -> Self {
-        Self { state, push }
+    /// Shows a state and its sidecars from now on; of several the first.
+    pub fn serve_mesh(&self, state: Arc<MeshState>, push: Arc<Push<WorldCompiler>>) {
+        let _ = self.mesh.set(Served { state, push });
     }
 
-    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    /// Shows how old what is known of a cluster is.
+    pub fn watch_contact(&self, contact: Contact) {
+        let _ = self.contact.set(contact);
+    }
+
+    /// Says from now on that others are to be asked.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// What is at a path for a peer: pages about users' objects are for this machine only.
+    pub(super) fn answer<B>(&self, request: &Request<B>, peer: IpAddr) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n".to_owned());
         }
-        match request.uri().path() {
-            "/" => text(StatusCode::OK, INDEX.to_owned()),
-            // A world is there before the listener is, so both say the same.
-            "/healthz" | "/ready" => text(StatusCode::OK, "ok\n".to_owned()),
-            "/metrics" => metrics::page(&self.state, &self.push),
-            "/debug/world" => text(StatusCode::OK, self.world()),
+        let path = request.uri().path();
+        let nothing = || text(StatusCode::NOT_FOUND, format!("nothing is at {path}; there are:\n{INDEX}"));
+        match path {
+            "/live" | "/healthz" => return text(StatusCode::OK, "ok\n".to_owned()),
+            "/ready" => return self.ready(),
+            "/metrics" => {}
+            _ if !peer.to_canonical().is_loopback() => {
+                return text(
+                    StatusCode::NOT_FOUND,
+                    format!("nothing is at {path} for other machines: forward a port and ask there\n"),
+                );
+            }
+            "/" => return text(StatusCode::OK, INDEX.to_owned()),
+            _ => {}
+        }
+        let Some(served) = self.mesh.get() else { return self.ready() };
+        match path {
+            "/metrics" => metrics::page(served, self.contact.get()),
+            "/debug/world" => text(StatusCode::OK, world(&served.state)),
             "/debug/findings" => {
-                let findings = self.state.findings();
+                let findings = served.state.findings();
                 text(StatusCode::OK, findings.iter().map(|finding| format!("{finding}\n")).collect())
             }
-            path => text(StatusCode::NOT_FOUND, format!("nothing is at {path}; there are:\n{INDEX}")),
+            _ => nothing(),
         }
     }
 
-    fn world(&self) -> String {
-        let world = self.state.world().load_full();
-        let mut page =
-            format!("revision {} (configuration {})\n\nservices\n", world.revision, world.configuration);
-        for service in world.services.values() {
-            let ports: Vec<String> = service.ports.iter().map(|port| port.number.to_string()).collect();
-            page.push_str(&format!("  {} {:?} ports {}\n", service.host, service.addresses, ports.join(",")));
+    /// A control plane that has lost its API server goes on serving what it knows: it is ready.
+    fn ready(&self) -> Response<Full<Bytes>> {
+        if self.leaving.load(Ordering::Relaxed) {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "leaving\n".to_owned());
         }
-        page.push_str("\nworkloads\n");
-        for workload in world.workloads.values() {
-            let (name, namespace) = (&workload.name, &workload.namespace);
-            page.push_str(&format!("  {name}.{namespace} {} {:?}\n", workload.address, workload.health));
+        if self.mesh.get().is_some() {
+            return text(StatusCode::OK, "ok\n".to_owned());
         }
-        page
+        let problem = self.contact.get().and_then(Contact::problem);
+        let waiting = problem.map_or_else(
+            || "the first world is not built yet\n".to_owned(),
+            |problem| format!("waiting for the API server: {problem}\n"),
+        );
+        text(StatusCode::SERVICE_UNAVAILABLE, waiting)
     }
+}
+
+fn world(state: &MeshState) -> String {
+    let world = state.world().load_full();
+    let mut page =
+        format!("revision {} (configuration {})\n\nservices\n", world.revision, world.configuration);
+    for service in world.services.values() {
+        let ports: Vec<String> = service.ports.iter().map(|port| port.number.to_string()).collect();
+        page.push_str(&format!("  {} {:?} ports {}\n", service.host, service.addresses, ports.join(",")));
+    }
+    page.push_str("\nworkloads\n");
+    for workload in world.workloads.values() {
+        let (name, namespace) = (&workload.name, &workload.namespace);
+        page.push_str(&format!("  {name}.{namespace} {} {:?}\n", workload.address, workload.health));
+    }
+    page
 }
 
 pub(super) fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {

@@ -21,6 +21,7 @@ use crate::telemetry::Statistics;
 const MAX_REQUEST: usize = 64 << 20;
 
 /// What the service needs of the rest.
+#[derive(Clone)]
 pub struct Api {
     /// Objects and workloads.
     pub state: Arc<MeshState>,
@@ -30,8 +31,8 @@ pub struct Api {
     pub statistics: Arc<Statistics>,
     /// Certificates.
     pub authority: Arc<CertificateAuthority>,
-    /// How workloads prove themselves at first.
-    pub tokens: Arc<JoinTokens>,
+    /// How workloads prove themselves at first; none where that is not for this control plane to say.
+    pub tokens: Option<Arc<JoinTokens>>,
     /// Where sidecars find the control plane: `host:port`.
     pub discovery_address: String,
     /// Since when the process runs.

@@ -23,7 +23,7 @@ use weft_proto::api::{
 
 use super::{Api, convert, describe, limit, rfc3339, rollout};
 use crate::admission::plaintext;
-use crate::authority::Workload;
+use crate::authority::{JoinTokens, Workload};
 use crate::push::ResourceType;
 use crate::source::{Finding, Kind, Object, parse_documents};
 use crate::state::{Applied, RegistrationError, StateError};
@@ -38,6 +38,9 @@ pub(super) fn event(event: Event) -> Result<ApplyEvent, Status> {
 }
 
 fn internal(error: &StateError) -> Status {
+    if matches!(error, StateError::HeldElsewhere) {
+        return Status::failed_precondition(error.to_string());
+    }
     Status::internal(format!("{error}; nothing was changed"))
 }
 
@@ -88,6 +91,15 @@ impl Api {
             rollout::tell(&sender, &tracker, steps, first, deadline).await;
         });
         Box::pin(ReceiverStream::new(receiver))
+    }
+
+    async fn can_be_changed(&self) -> Result<(), Status> {
+        if self.state.holds_objects().await { Ok(()) } else { Err(internal(&StateError::HeldElsewhere)) }
+    }
+
+    fn tokens(&self) -> Result<&JoinTokens, Status> {
+        let problem = "workloads of a cluster are pods: they prove themselves with tokens of their service accounts, and need no join token";
+        self.tokens.as_deref().ok_or_else(|| Status::failed_precondition(problem))
     }
 
     /// Whom a change would keep from calling as they do now.
@@ -150,6 +162,7 @@ impl Mesh for Api {
     type AwaitStream = Events;
 
     async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<Events>, Status> {
+        self.can_be_changed().await?;
         let request = request.into_inner();
         let (objects, mut findings) = parse(&request.files, &request.namespace);
         if findings.iter().any(Finding::is_error) {
@@ -169,6 +182,7 @@ impl Mesh for Api {
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<Events>, Status> {
+        self.can_be_changed().await?;
         let request = request.into_inner();
         let (names, findings) = self.named(&request)?;
         if findings.iter().any(Finding::is_error) {
@@ -227,23 +241,22 @@ impl Mesh for Api {
         &self,
         request: Request<RegisterWorkloadRequest>,
     ) -> Result<Response<RegisterWorkloadResponse>, Status> {
+        let tokens = self.tokens()?;
         let request = request.into_inner();
         let registered = self.state.register(&request).await.map_err(|error| match &error {
             RegistrationError::Invalid(_) => Status::invalid_argument(error.to_string()),
             RegistrationError::Taken(..) => Status::already_exists(error.to_string()),
             RegistrationError::NotHeadless(..) => Status::failed_precondition(error.to_string()),
             RegistrationError::NoAddress => Status::resource_exhausted(error.to_string()),
-            RegistrationError::State(_) => Status::internal(error.to_string()),
+            RegistrationError::State(error) => internal(error),
         })?;
         let workload = Workload {
             namespace: registered.namespace.clone(),
             service_account: registered.service_account.clone(),
             name: Some(registered.name.clone()),
         };
-        let token = self
-            .tokens
-            .issue(&workload, DEFAULT_TOKEN_LIFETIME)
-            .map_err(|e| Status::internal(e.to_string()))?;
+        let token =
+            tokens.issue(&workload, DEFAULT_TOKEN_LIFETIME).map_err(|e| Status::internal(e.to_string()))?;
         let mesh = self.state.world().load().mesh.clone();
         let node = ProxyId {
             workload: registered.name.clone(),
@@ -318,7 +331,7 @@ impl Mesh for Api {
             name: None,
         };
         let issued =
-            self.tokens.issue(&workload, lifetime).map_err(|error| Status::internal(error.to_string()))?;
+            self.tokens()?.issue(&workload, lifetime).map_err(|error| Status::internal(error.to_string()))?;
         let token = issued.token.reveal().to_owned();
         Ok(Response::new(CreateJoinTokenResponse { token, ttl_seconds: lifetime.as_secs() }))
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
@@ -67,7 +68,9 @@ impl Default for AcceptorSettings {
 /// Accepts TLS connections to the control plane.
 #[derive(Clone)]
 pub struct ControlPlaneAcceptor {
-    tls: Arc<ServerConfig>,
+    // With the generation of the root that clients are verified by.
+    tls: Arc<ArcSwap<(u64, Arc<ServerConfig>)>>,
+    certificate: Arc<ServerCertificate>,
     settings: AcceptorSettings,
     authority: Arc<CertificateAuthority>,
 }
@@ -88,24 +91,28 @@ impl ControlPlaneAcceptor {
         )?;
         let certificate =
             ServerCertificate::new(Arc::clone(&authority), identity, settings.dns_names.clone())?;
-        let clients =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(authority.root_store()?), super::provider())
-                .allow_unauthenticated()
-                .build()
-                .map_err(AuthorityError::crypto("verify clients"))?;
-        let mut tls = ServerConfig::builder_with_details(
-            super::provider(),
-            Arc::new(WallTime(authority.clock().clone())),
-        )
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(AuthorityError::crypto("configure TLS"))?
-        .with_client_cert_verifier(Arc::new(LapsedClientsToo(clients)))
-        .with_cert_resolver(certificate);
-        tls.alpn_protocols = vec![b"h2".to_vec()];
-        // Connections are few and long, and each is to prove an identity anew.
-        tls.send_tls13_tickets = 0;
-        tls.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        Ok(Self { tls: Arc::new(tls), settings, authority })
+        let generation = authority.generation();
+        let tls = server_config(&authority, &certificate)?;
+        let tls = Arc::new(ArcSwap::from_pointee((generation, tls)));
+        Ok(Self { tls, certificate, settings, authority })
+    }
+
+    /// The settings of the next handshake: clients are verified by the roots of now.
+    fn tls(&self) -> Arc<ServerConfig> {
+        let (current, generation) = (self.tls.load(), self.authority.generation());
+        if current.0 == generation {
+            return Arc::clone(&current.1);
+        }
+        match server_config(&self.authority, &self.certificate) {
+            Ok(fresh) => {
+                self.tls.store(Arc::new((generation, Arc::clone(&fresh))));
+                fresh
+            }
+            Err(error) => {
+                tracing::error!(%error, "the roots of now cannot verify clients; those of before go on");
+                Arc::clone(&current.1)
+            }
+        }
     }
 
     /// Accepts from a listener until the stream is dropped, which also closes the listener. To be called within a
@@ -156,7 +163,7 @@ impl ControlPlaneAcceptor {
 
     async fn handshake(&self, stream: TcpStream, address: SocketAddr) -> Option<ServerConnection> {
         let _ = stream.set_nodelay(true);
-        let handshake = TlsAcceptor::from(Arc::clone(&self.tls)).accept(stream);
+        let handshake = TlsAcceptor::from(self.tls()).accept(stream);
         match tokio::time::timeout(self.settings.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => Some(ServerConnection::new(stream, address, self.authority.clock().now())),
             Ok(Err(error)) => {
@@ -175,6 +182,28 @@ impl fmt::Debug for ControlPlaneAcceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ControlPlaneAcceptor").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+fn server_config(
+    authority: &CertificateAuthority,
+    certificate: &Arc<ServerCertificate>,
+) -> Result<Arc<ServerConfig>, AuthorityError> {
+    let clients =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(authority.root_store()?), super::provider())
+            .allow_unauthenticated()
+            .build()
+            .map_err(AuthorityError::crypto("verify clients"))?;
+    let mut tls =
+        ServerConfig::builder_with_details(super::provider(), Arc::new(WallTime(authority.clock().clone())))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(AuthorityError::crypto("configure TLS"))?
+            .with_client_cert_verifier(Arc::new(LapsedClientsToo(clients)))
+            .with_cert_resolver(certificate.clone());
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    // Connections are few and long, and each is to prove an identity anew.
+    tls.send_tls13_tickets = 0;
+    tls.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    Ok(Arc::new(tls))
 }
 
 /// Connections whose handshake is done, in the order in which they were: one slow peer holds up nobody.

@@ -1,12 +1,11 @@
 //! Establish who asks, by proof.
-//!
-//! Another kind of proof, such as a Kubernetes service account token checked by TokenReview, is one more variant
-//! here and one more file.
 
 use std::sync::Arc;
 
 use tonic::Status;
 use weft_model::identity::WorkloadIdentity;
+
+use crate::kubernetes::TokenReviews;
 
 use super::token::{JoinTokens, TokenRefusal, token_fingerprint};
 
@@ -46,6 +45,8 @@ impl Claim {
 pub enum Attestor {
     /// Tokens made here.
     JoinTokens(Arc<JoinTokens>),
+    /// Tokens of Kubernetes service accounts.
+    ServiceAccountTokens(Arc<TokenReviews>),
 }
 
 impl Attestor {
@@ -56,6 +57,12 @@ impl Attestor {
     /// once or proves something else, `UNAVAILABLE` when it cannot be told.
     pub(super) async fn attest(&self, credential: &str, claim: Claim) -> Result<Workload, Status> {
         match self {
+            Self::ServiceAccountTokens(reviews) => {
+                let workload = reviews.review(credential).await?;
+                let pod = workload.name.as_deref().unwrap_or("none");
+                tracing::debug!(workload.namespace, workload.service_account, pod, "attested by a token");
+                Ok(workload)
+            }
             Self::JoinTokens(tokens) => {
                 let (tokens, text) = (Arc::clone(tokens), credential.to_owned());
                 // Waits for the disk, so off the threads that serve.

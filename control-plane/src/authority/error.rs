@@ -27,10 +27,10 @@ pub enum AuthorityError {
         mode: u32,
     },
     /// The root certificate, its key or its chain; every mistake found.
-    #[error("{} cannot be the mesh's root of trust: {}", path.display(), problems.join("; "))]
+    #[error("{place} cannot be the mesh's root of trust: {}", problems.join("; "))]
     Root {
-        /// The certificate's file.
-        path: PathBuf,
+        /// The certificate's file, or the Secret.
+        place: String,
         /// One sentence each.
         problems: Vec<String>,
     },

@@ -16,6 +16,7 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use super::error::AuthorityError;
 use super::file::{create_secret, directory, pem, read_secret};
+use super::given::{RootPem, chain_up};
 
 #[cfg(test)]
 #[path = "root_tests.rs"]
@@ -41,6 +42,8 @@ pub enum RootSource {
         /// Further roots that workloads are to trust while roots overlap.
         roots: Option<PathBuf>,
     },
+    /// As text: in a cluster a Secret holds it.
+    Text(RootPem),
 }
 
 /// What signs, and what vouches for it.
@@ -76,6 +79,7 @@ impl Root {
             RootSource::Given { certificate, key, roots } => {
                 Self::given(certificate, key, roots.as_deref(), now)
             }
+            RootSource::Text(pem) => Self::of_text(pem, now),
         }
     }
 
@@ -85,15 +89,32 @@ impl Root {
         let stored = match read_secret(&path, 0o077)? {
             Some(stored) => stored,
             None => {
-                let made = make(trust_domain, now)?;
-                if create_secret(&path, made.as_bytes())? {
+                let (key, certificate) = make(trust_domain, now)?;
+                if create_secret(&path, (key + &certificate).as_bytes())? {
                     tracing::info!(path = %path.display(), %trust_domain, "made a new root of trust");
                 }
                 // Read back even so: another control plane may have been first.
                 read_secret(&path, 0o077)?.unwrap_or_default()
             }
         };
-        Self::of(&path, &stored, &stored, Vec::new(), now)
+        let place = path.display().to_string();
+        Self::of(&place, certificates(&stored), &stored, Vec::new(), now)
+    }
+
+    /// From what may be a Secret of Istio's: the chain is looked for in all of its parts.
+    pub(super) fn of_text(pem: &RootPem, now: SystemTime) -> Result<Self, AuthorityError> {
+        let read = |text: &[u8], what: &str| {
+            certificates(text).map_err(|problem| refused(&pem.place, format!("{what}: {problem}")))
+        };
+        let mut own = read(&pem.certificate, "ca-cert.pem")?;
+        let mut others = own.split_off(1);
+        if !pem.chain.is_empty() {
+            others.extend(read(&pem.chain, "cert-chain.pem")?);
+        }
+        let roots = read(&pem.roots, "root-cert.pem")?;
+        others.extend(roots.iter().cloned());
+        let chain = own.pop().map(|first| chain_up(first, &others)).unwrap_or_default();
+        Self::of(&pem.place, Ok(chain), &pem.key, roots, now)
     }
 
     fn given(
@@ -108,26 +129,27 @@ impl Root {
         let mut more_roots = Vec::new();
         if let Some(path) = roots {
             more_roots = certificates(&read(path)?)
-                .map_err(|problem| AuthorityError::Root { path: path.to_owned(), problems: vec![problem] })?;
+                .map_err(|problem| refused(&path.display().to_string(), problem))?;
         }
-        Self::of(certificate, &read(certificate)?, &secret, more_roots, now)
+        let place = certificate.display().to_string();
+        Self::of(&place, certificates(&read(certificate)?), &secret, more_roots, now)
     }
 
     /// Checks everything there is to check, and says everything that is wrong.
     fn of(
-        path: &Path,
-        certificate_pem: &[u8],
+        place: &str,
+        chain: Result<Vec<CertificateDer<'static>>, String>,
         key_pem: &[u8],
         more_roots: Vec<CertificateDer<'static>>,
         now: SystemTime,
     ) -> Result<Self, AuthorityError> {
-        let refused = |problems: Vec<String>| AuthorityError::Root { path: path.to_owned(), problems };
+        let refused = |problems| AuthorityError::Root { place: place.to_owned(), problems };
         let key = PrivateKeyDer::from_pem_slice(key_pem)
             .map_err(|error| format!("its key is not PEM: {error}"))
             .and_then(|key| {
                 KeyPair::try_from(&key).map_err(|error| format!("its key cannot be used: {error}"))
             });
-        let (chain, key) = match (certificates(certificate_pem), key) {
+        let (chain, key) = match (chain, key) {
             (Ok(chain), Ok(key)) => (chain, key),
             (chain, key) => return Err(refused(chain.err().into_iter().chain(key.err()).collect())),
         };
@@ -153,10 +175,26 @@ impl Root {
         let own = self.chain.last();
         self.more_roots.iter().filter(move |root| Some(*root) != own).chain(own)
     }
+
+    /// Whether both sign with the same certificate and trust the same roots.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.chain == other.chain && self.roots().all(|root| other.roots().any(|known| known == root))
+    }
+
+    /// Goes on trusting the roots of a former one: its certificates are still about.
+    pub(super) fn trust_also(&mut self, former: &Self) {
+        let forgotten: Vec<_> =
+            former.roots().filter(|root| !self.roots().any(|own| own == *root)).cloned().collect();
+        self.more_roots.extend(forgotten);
+    }
+}
+
+fn refused(place: &str, problem: String) -> AuthorityError {
+    AuthorityError::Root { place: place.to_owned(), problems: vec![problem] }
 }
 
 /// A key and a self-signed certificate, as PEM.
-fn make(trust_domain: &TrustDomain, now: SystemTime) -> Result<String, AuthorityError> {
+pub(super) fn make(trust_domain: &TrustDomain, now: SystemTime) -> Result<(String, String), AuthorityError> {
     let failed = AuthorityError::crypto::<rcgen::Error>;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed("make a key"))?;
     let mut params = CertificateParams::default();
@@ -168,7 +206,7 @@ fn make(trust_domain: &TrustDomain, now: SystemTime) -> Result<String, Authority
     set_validity(&mut params, now - CLOCK_SKEW, now + ROOT_LIFETIME)?;
     params.serial_number = Some(super::sign::serial()?.to_vec().into());
     let certificate = params.self_signed(&key).map_err(failed("sign the root certificate"))?;
-    Ok(pem("PRIVATE KEY", key.serialized_der()) + &pem("CERTIFICATE", certificate.der()))
+    Ok((pem("PRIVATE KEY", key.serialized_der()), pem("CERTIFICATE", certificate.der())))
 }
 
 fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -28,6 +28,8 @@ pub(super) struct ServerCertificate {
 #[derive(Debug)]
 struct Current {
     key: Arc<CertifiedKey>,
+    /// Of the root that signed it.
+    generation: u64,
     issued_at: SystemTime,
     renew_at: SystemTime,
 }
@@ -47,7 +49,9 @@ impl ServerCertificate {
         let due = |current: &Current| {
             let now = self.authority.clock().now();
             // A clock that was ahead and was set right: what was issued by it is valid for nobody yet.
-            now >= current.renew_at || now + CLOCK_SKEW < current.issued_at
+            current.generation != self.authority.generation()
+                || now >= current.renew_at
+                || now + CLOCK_SKEW < current.issued_at
         };
         if due(&self.current.load()) {
             // One handshake renews; the others go on with what there is.
@@ -81,11 +85,11 @@ fn issue(
     dns_names: &[String],
 ) -> Result<Current, AuthorityError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(AuthorityError::crypto("make a key"))?;
-    let now = authority.clock().now();
+    let (now, generation) = (authority.clock().now(), authority.generation());
     let issued = authority.issue_with_dns_names(identity, dns_names, &key, None)?;
     let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let key = CertifiedKey::from_der(issued.chain, private, &super::provider())
         .map_err(AuthorityError::crypto("use the control plane's own certificate"))?;
     let life = issued.not_after.duration_since(now).unwrap_or_default();
-    Ok(Current { key: Arc::new(key), issued_at: now, renew_at: now + life / 2 })
+    Ok(Current { key: Arc::new(key), generation, issued_at: now, renew_at: now + life / 2 })
 }

@@ -4,17 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use rcgen::{
     CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, PublicKeyData,
     SanType,
 };
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
 use weft_model::clock::Clock;
 use weft_model::identity::{TrustDomain, WorkloadIdentity};
 
 use super::error::AuthorityError;
 use super::file::pem;
+use super::given::RootPem;
 use super::root::{CLOCK_SKEW, Root, RootSource, set_validity};
 
 #[cfg(test)]
@@ -81,7 +84,8 @@ impl Issued {
 #[derive(Debug)]
 pub struct CertificateAuthority {
     settings: AuthoritySettings,
-    root: Root,
+    root: ArcSwap<Root>,
+    generation: watch::Sender<u64>,
     clock: Clock,
 }
 
@@ -93,15 +97,43 @@ impl CertificateAuthority {
     /// is wrong with it is named.
     pub fn open(settings: AuthoritySettings, clock: Clock) -> Result<Arc<Self>, AuthorityError> {
         let root = Root::open(&settings.root, &settings.state_dir, &settings.trust_domain, clock.now())?;
-        let left = root.not_after.duration_since(clock.now()).unwrap_or_default();
-        if left < FORECAST {
-            tracing::warn!(
-                days = left.as_secs() / (24 * 3600),
-                "the root of trust ends soon, and with it every certificate: give the control plane a new root, \
-                 and both in its roots while they overlap"
-            );
+        warn_of_end(&root, clock.now());
+        Ok(Arc::new(Self {
+            settings,
+            root: ArcSwap::from_pointee(root),
+            generation: watch::Sender::new(1),
+            clock,
+        }))
+    }
+
+    /// Signs with another root from now on. The former roots stay trusted, as certificates of theirs are about, until the
+    /// process ends; says whether anything changed.
+    ///
+    /// # Errors
+    /// When it cannot be a root; everything that is wrong with it is named, and the former one goes on.
+    pub fn replace_root(&self, pem: &RootPem) -> Result<bool, AuthorityError> {
+        let mut fresh = Root::of_text(pem, self.clock.now())?;
+        let former = self.root.load_full();
+        fresh.trust_also(&former);
+        if fresh.is_same(&former) {
+            return Ok(false);
         }
-        Ok(Arc::new(Self { settings, root, clock }))
+        warn_of_end(&fresh, self.clock.now());
+        self.root.store(Arc::new(fresh));
+        self.generation.send_modify(|generation| *generation += 1);
+        Ok(true)
+    }
+
+    /// Grows with every change of the root.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        *self.generation.borrow()
+    }
+
+    /// Tells of every change of the root, and so of [`trust_bundle_pem`](Self::trust_bundle_pem).
+    #[must_use]
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
     }
 
     /// The mesh's name.
@@ -113,19 +145,19 @@ impl CertificateAuthority {
     /// What workloads are to trust: concatenated PEM certificates.
     #[must_use]
     pub fn trust_bundle_pem(&self) -> String {
-        self.root.roots().map(|root| pem("CERTIFICATE", root)).collect()
+        self.root.load().roots().map(|root| pem("CERTIFICATE", root)).collect()
     }
 
     /// When the first certificate above the workloads' ends: the forecast to watch.
     #[must_use]
     pub fn root_expires_at(&self) -> SystemTime {
-        self.root.not_after
+        self.root.load().not_after
     }
 
     /// The roots as rustls takes them.
     pub(super) fn root_store(&self) -> Result<RootCertStore, AuthorityError> {
         let mut store = RootCertStore::empty();
-        for root in self.root.roots() {
+        for root in self.root.load().roots() {
             store.add(root.clone()).map_err(AuthorityError::crypto("use a root certificate"))?;
         }
         Ok(store)
@@ -160,12 +192,13 @@ impl CertificateAuthority {
         const ACTION: &str = "sign a certificate";
         let failed = AuthorityError::crypto::<rcgen::Error>;
         let now = self.clock.now();
-        if now >= self.root.not_after {
+        let root = self.root.load_full();
+        if now >= root.not_after {
             let reason = "the root of trust has expired; give the control plane a new one".to_owned();
             return Err(AuthorityError::Crypto { action: ACTION, reason });
         }
         let lifetime = asked.unwrap_or(self.settings.default_lifetime).min(self.settings.max_lifetime);
-        let not_after = (now + lifetime).min(self.root.not_after);
+        let not_after = (now + lifetime).min(root.not_after);
 
         let mut params = CertificateParams::default();
         // Without a subject the names are critical, as RFC 5280 section 4.2.1.6 demands.
@@ -186,15 +219,26 @@ impl CertificateAuthority {
         let serial = serial()?;
         params.serial_number = Some(serial.to_vec().into());
         set_validity(&mut params, now - CLOCK_SKEW, not_after)?;
-        let leaf = params.signed_by(key, &self.root.issuer).map_err(failed(ACTION))?;
+        let leaf = params.signed_by(key, &root.issuer).map_err(failed(ACTION))?;
 
-        let intermediates = self.root.chain.split_last().map_or(&[][..], |(_, below)| below);
+        let intermediates = root.chain.split_last().map_or(&[][..], |(_, below)| below);
         Ok(Issued {
             chain: std::iter::once(leaf.der().clone()).chain(intermediates.iter().cloned()).collect(),
-            roots: self.root.roots().cloned().collect(),
+            roots: root.roots().cloned().collect(),
             not_after,
             serial: serial.iter().map(|byte| format!("{byte:02x}")).collect(),
         })
+    }
+}
+
+fn warn_of_end(root: &Root, now: SystemTime) {
+    let left = root.not_after.duration_since(now).unwrap_or_default();
+    if left < FORECAST {
+        tracing::warn!(
+            days = left.as_secs() / (24 * 3600),
+            "the root of trust ends soon, and with it every certificate: give the control plane a new root, \
+             and both in its roots while they overlap"
+        );
     }
 }
 

@@ -7,7 +7,7 @@
 
 use crate::source::kinds::peer_authentication::MtlsMode;
 use crate::source::words::Labels;
-use crate::world::World;
+use crate::world::{Policies, World};
 
 /// What is accepted; at least one of the two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +40,8 @@ fn modes<'a>(
     labels: &'a Labels,
     port: u16,
 ) -> impl Iterator<Item = MtlsMode> + 'a {
-    let policies =
-        std::iter::once(&world.policies).chain(world.superseded.iter().map(|former| &former.policies));
-    policies.map(move |policies| policies.mtls_mode(namespace, labels, port).mode)
+    let policies = std::iter::once(&world.policies)
+        .chain(world.superseded.iter().map(|former| &former.policies))
+        .map(AsRef::as_ref);
+    policies.map(move |policies: &Policies| policies.mtls_mode(namespace, labels, port).mode)
 }

@@ -66,7 +66,14 @@ impl Mesh {
 
     fn scope(namespace: &str, labels: &[(&str, &str)]) -> ProxyScope {
         let labels: Labels = labels.iter().map(|(key, value)| (Arc::from(*key), Arc::from(*value))).collect();
-        ProxyScope { namespace: namespace.into(), labels, app_ports: Vec::new(), mode: Mode::Intercept }
+        ProxyScope {
+            namespace: namespace.into(),
+            labels,
+            app_ports: Vec::new(),
+            named_ports: BTreeMap::new(),
+            node: None,
+            mode: Mode::Intercept,
+        }
     }
 
     /// The route that a client in `namespace` would take.

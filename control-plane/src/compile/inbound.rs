@@ -64,8 +64,12 @@ fn app_ports(world: &World, scope: &ProxyScope) -> Vec<AppPort> {
     let mut ports: BTreeMap<u16, AppPort> = BTreeMap::new();
     for service in world.services_of(&scope.namespace, &scope.labels) {
         for port in &service.ports {
-            // A named target is known only to the workload itself; it then says the port.
-            let Port::Number(number) = port.target else { continue };
+            // A name that the workload does not have is one that it cannot be called by.
+            let number = match &port.target {
+                Port::Number(number) => Some(*number),
+                Port::Named(name) => scope.named_ports.get(name).copied(),
+            };
+            let Some(number) = number else { continue };
             let mut provenance = service.provenance.clone();
             provenance.field = port.field.clone();
             let info = ServiceInfo {

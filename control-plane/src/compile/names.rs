@@ -30,7 +30,9 @@ fn headless(world: &World, service: &WorldService, table: &mut NameTable) {
     let mut all: Vec<IpAddr> = Vec::new();
     for workload in world.workloads_of(service) {
         all.push(workload.address);
-        table.insert(format!("{}.{}", workload.name, service.host).into(), vec![workload.address]);
+        if let Some(name) = workload.host_name_in(&service.name) {
+            table.insert(format!("{name}.{}", service.host).into(), vec![workload.address]);
+        }
     }
     all.sort_unstable();
     all.dedup();

@@ -46,7 +46,14 @@ fn reviews(revision: u64, workloads: &[(&str, &str)]) -> World {
 
 fn scope() -> ProxyScope {
     let labels = crate::source::words::Labels::new();
-    ProxyScope { namespace: "default".into(), labels, app_ports: Vec::new(), mode: Mode::Intercept }
+    ProxyScope {
+        namespace: "default".into(),
+        labels,
+        app_ports: Vec::new(),
+        named_ports: BTreeMap::new(),
+        node: None,
+        mode: Mode::Intercept,
+    }
 }
 
 /// The service accounts that clients accept.

@@ -16,6 +16,10 @@ pub struct ProxyScope {
     pub labels: Labels,
     /// Ports that its application listens on, beside those of services that select it.
     pub app_ports: Vec<u16>,
+    /// Numbers of its ports that services may ask for by name.
+    pub named_ports: BTreeMap<Arc<str>, u16>,
+    /// Its node, where that makes a difference: some service is node-local.
+    pub node: Option<Arc<str>>,
     /// How traffic reaches the proxy.
     pub mode: Mode,
 }
@@ -45,6 +49,8 @@ pub struct OutboundScope {
     pub namespace: Arc<str>,
     /// Those of the client's labels that some policy asks for.
     pub labels: Labels,
+    /// The client's node, where that makes a difference.
+    pub node: Option<Arc<str>>,
     /// Listeners by address, or one forward proxy.
     pub explicit: bool,
 }
@@ -58,6 +64,7 @@ impl ProxyScope {
         OutboundScope {
             namespace: self.namespace.clone(),
             labels: labels.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            node: self.node.clone(),
             explicit: matches!(self.mode, Mode::Explicit(_)),
         }
     }

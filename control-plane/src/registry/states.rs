@@ -19,7 +19,7 @@ mod tests;
 /// States of registered workloads. Workloads that nobody registered are not in it: they are held for healthy.
 #[derive(Debug)]
 pub struct StateBook {
-    file: PathBuf,
+    file: Option<PathBuf>,
     states: WorkloadStates,
 }
 
@@ -57,7 +57,13 @@ impl StateBook {
             };
             Some(((Arc::from(namespace), Arc::from(name)), health))
         });
-        Ok(Self { file: file.to_owned(), states: states.collect() })
+        Ok(Self { file: Some(file.to_owned()), states: states.collect() })
+    }
+
+    /// A book that is forgotten with the process.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self { file: None, states: WorkloadStates::new() }
     }
 
     /// All of them.
@@ -85,6 +91,7 @@ impl StateBook {
     }
 
     fn write(&self, states: &WorkloadStates) -> io::Result<()> {
+        let Some(path) = &self.file else { return Ok(()) };
         let word = |health: &Health| match health {
             Health::Healthy => State::Ready,
             Health::Draining => State::Draining,
@@ -93,10 +100,10 @@ impl StateBook {
         let workloads =
             states.iter().map(|((namespace, name), health)| (format!("{namespace}/{name}"), word(health)));
         let stored = Stored { workloads: workloads.collect() };
-        let fresh = self.file.with_extension("new");
+        let fresh = path.with_extension("new");
         let mut file = fs::File::create(&fresh)?;
         file.write_all(&serde_json::to_vec_pretty(&stored).map_err(io::Error::other)?)?;
         file.sync_all()?;
-        fs::rename(&fresh, &self.file)
+        fs::rename(&fresh, path)
     }
 }

@@ -4,7 +4,7 @@
 //! A kind reads a message with [`Field::message`]; when its closure returns, every field that it did not ask for has
 //! been refused: as *unsupported* when the kind listed it with [`Fields::unsupported`], else as *unknown*.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -344,9 +344,12 @@ impl<'a> Field<'a> {
             entries,
             known: RefCell::default(),
             unsupported: RefCell::default(),
+            rest_is_ignored: Cell::new(false),
         };
         let value = read(&fields);
-        fields.refuse_rest();
+        if !fields.rest_is_ignored.get() {
+            fields.refuse_rest();
+        }
         value
     }
 }
@@ -358,6 +361,7 @@ pub struct Fields<'a> {
     entries: &'a [Entry],
     known: RefCell<Vec<&'static str>>,
     unsupported: RefCell<Vec<&'static str>>,
+    rest_is_ignored: Cell<bool>,
 }
 
 impl<'a> Fields<'a> {
@@ -428,6 +432,11 @@ impl<'a> Fields<'a> {
     /// Fields of the API that are accepted without being read: they have no meaning in a mesh.
     pub fn ignored(&self, names: &[&'static str]) {
         self.known.borrow_mut().extend(names);
+    }
+
+    /// Accepts whatever else is there: of objects that somebody else has checked, and that the mesh only looks at.
+    pub fn ignored_rest(&self) {
+        self.rest_is_ignored.set(true);
     }
 
     /// Reports fields that exclude each other, when more than one is there.

@@ -9,8 +9,10 @@ use weft_model::provenance::{ObjectRef, Provenance};
 use super::diagnostic::{Finding, Severity};
 use super::document::{Node, json, yaml};
 use super::kinds::destination_rule::DestinationRule;
+use super::kinds::endpoint_slice::EndpointSlice;
 use super::kinds::http_route::HttpRoute;
 use super::kinds::peer_authentication::PeerAuthentication;
+use super::kinds::pod::Pod;
 use super::kinds::service::Service;
 use super::kinds::service_entry::ServiceEntry;
 use super::kinds::virtual_service::VirtualService;
@@ -114,6 +116,14 @@ pub enum Spec {
     WorkloadEntry(WorkloadEntry),
     /// Kubernetes.
     Service(Service),
+    /// Kubernetes.
+    Pod(Pod),
+    /// Kubernetes.
+    EndpointSlice(EndpointSlice),
+    /// Kubernetes; its labels say all.
+    Namespace,
+    /// Kubernetes; its labels say all.
+    Node,
 }
 
 impl Object {

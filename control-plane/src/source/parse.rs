@@ -65,7 +65,7 @@ pub fn parse_documents(file: &str, text: &str, default_namespace: &str) -> Parse
         shift(&mut root, part.line, part.offset);
         for (node, text, line) in unfold(root, &part, text, &report) {
             let place = Place { file: file.into(), line };
-            objects.extend(object(&node, &text, place, default_namespace, &report));
+            objects.extend(object(&node, &text, place, default_namespace, &report, Kind::named));
         }
     }
     let objects = without_duplicates(objects, &report);
@@ -108,10 +108,21 @@ pub fn parse_json(value: &serde_json::Value, default_namespace: &str) -> Parsed 
     let part = Part { text: "", line: 0, offset: 0 };
     for (node, text, line) in unfold(json::from_json(value), &part, "", &report) {
         let place = Place { file: "".into(), line };
-        objects.extend(object(&node, &text, place, default_namespace, &report));
+        objects.extend(object(&node, &text, place, default_namespace, &report, Kind::named));
     }
     let objects = without_duplicates(objects, &report);
     Parsed { objects, findings: report.into_findings() }
+}
+
+/// Reads one object that was watched at a Kubernetes API server, which may also be of a kind that only a cluster has
+/// ([`CLUSTER_KINDS`](super::CLUSTER_KINDS)). An object without a namespace belongs to none.
+#[must_use]
+pub fn parse_watched(value: &serde_json::Value) -> Parsed {
+    let report = Report::new("", "");
+    let node = json::from_json(value);
+    let place = Place { file: "".into(), line: 0 };
+    let object = object(&node, &value.to_string(), place, "", &report, Kind::watched);
+    Parsed { objects: object.into_iter().collect(), findings: report.into_findings() }
 }
 
 /// Moves all places by those of the document within its file.
@@ -178,6 +189,9 @@ fn rendered(node: &Node) -> String {
     format!("{:#}\n", json::to_json(node))
 }
 
+/// Which kinds there are, by name.
+type Known = fn(&str) -> Option<&'static Kind>;
+
 /// Reads one object; none when it has an error, which has been reported.
 fn object(
     node: &Node,
@@ -185,16 +199,23 @@ fn object(
     place: Place,
     default_namespace: &str,
     report: &Report<'_>,
+    known: Known,
 ) -> Option<Arc<Object>> {
     let before = report.errors();
-    report.enter(outline(node, default_namespace));
+    report.enter(outline(node, default_namespace, known));
     let root = Field::root(node, report);
     let read = root.message(|f| {
-        let kind = kind(f, node);
+        let kind = kind(f, node, known);
         f.ignored(&["status"]);
+        if kind.is_some_and(|kind| kind.reads_all) {
+            f.ignored_rest();
+        }
         let metadata = f.required("metadata").and_then(|field| metadata(&field, kind, default_namespace));
         let (name, namespace, metadata) = metadata.unzip3();
-        let spec = f.optional("spec").unwrap_or_else(|| root.absent("spec"));
+        let spec = match kind {
+            Some(kind) if kind.reads_all => root.clone(),
+            _ => f.optional("spec").unwrap_or_else(|| root.absent("spec")),
+        };
         let spec = kind.and_then(|kind| {
             let scope = Scope {
                 namespace: namespace.as_deref().unwrap_or(default_namespace),
@@ -233,22 +254,22 @@ impl<A, B, C> Unzip3<A, B, C> for Option<(A, B, C)> {
 }
 
 /// Which object it is, as far as can be told before it is checked: for findings.
-fn outline(node: &Node, default_namespace: &str) -> Option<ObjectRef> {
+fn outline(node: &Node, default_namespace: &str, known: Known) -> Option<ObjectRef> {
     let kind = node.get("kind")?.as_str()?;
     let metadata = node.get("metadata")?;
     let name = metadata.get("name")?.as_str()?;
     let namespace = metadata.get("namespace").and_then(Node::as_str).unwrap_or(default_namespace);
     let written = node.get("apiVersion").and_then(Node::as_str).unwrap_or_default();
-    let version = Kind::named(kind).map_or_else(|| written.to_owned(), Kind::api_version);
+    let version = known(kind).map_or_else(|| written.to_owned(), Kind::api_version);
     Some(ObjectRef::new(&version, kind, namespace, name))
 }
 
 /// Which kind it is, by `kind` and `apiVersion`.
-fn kind(f: &Fields<'_>, node: &Node) -> Option<&'static Kind> {
+fn kind(f: &Fields<'_>, node: &Node, known: Known) -> Option<&'static Kind> {
     let version = f.required("apiVersion");
     let name = f.required("kind")?;
     let word = name.text()?;
-    let Some(kind) = Kind::named(word) else {
+    let Some(kind) = known(word) else {
         if is_unsupported(word) {
             let hint = instead::of(word, node).unwrap_or_else(suggestion_of_kinds);
             name.unsupported(format_args!("the kind `{word}`"), hint);

@@ -2,8 +2,8 @@
 
 use super::fields::{Field, did_you_mean};
 use super::kinds::{
-    destination_rule, http_route, peer_authentication, service, service_entry, virtual_service,
-    workload_entry,
+    destination_rule, endpoint_slice, http_route, peer_authentication, pod, service, service_entry,
+    virtual_service, workload_entry,
 };
 use super::object::Spec;
 
@@ -33,8 +33,10 @@ pub struct Kind {
     pub plural: &'static str,
     /// Such as `vs`.
     pub short: &'static [&'static str],
-    /// Reads `spec`.
+    /// Reads `spec`, or the whole object.
     pub(super) parse: fn(&Field<'_>, Scope<'_>) -> Option<Spec>,
+    /// Whether `parse` reads the whole object rather than its `spec`.
+    pub(super) reads_all: bool,
 }
 
 /// All kinds, in the order of `weft get`.
@@ -76,7 +78,36 @@ const fn kind(
     short: &'static [&'static str],
     parse: fn(&Field<'_>, Scope<'_>) -> Option<Spec>,
 ) -> Kind {
-    Kind { name, group, versions, plural, short, parse }
+    Kind { name, group, versions, plural, short, parse, reads_all: false }
+}
+
+/// Kinds that only a cluster has: read from its API server, which makes and checks them, and refused in files.
+pub static CLUSTER_KINDS: &[Kind] = &[
+    cluster_kind("Pod", "", "pods", |f, s| pod::parse(f, s).map(Spec::Pod)),
+    cluster_kind("Namespace", "", "namespaces", |f, _| labels_only(f).then_some(Spec::Namespace)),
+    cluster_kind("Node", "", "nodes", |f, _| labels_only(f).then_some(Spec::Node)),
+    cluster_kind("EndpointSlice", "discovery.k8s.io", "endpointslices", |f, s| {
+        endpoint_slice::parse(f, s).map(Spec::EndpointSlice)
+    }),
+];
+
+const fn cluster_kind(
+    name: &'static str,
+    group: &'static str,
+    plural: &'static str,
+    parse: fn(&Field<'_>, Scope<'_>) -> Option<Spec>,
+) -> Kind {
+    Kind { name, group, versions: &["v1"], plural, short: &[], parse, reads_all: true }
+}
+
+/// Of some objects only the labels count.
+fn labels_only(field: &Field<'_>) -> bool {
+    field
+        .message(|f| {
+            f.ignored_rest();
+            Some(())
+        })
+        .is_some()
 }
 
 /// Kinds of the same APIs that are refused by name rather than as unknown.
@@ -126,6 +157,12 @@ impl Kind {
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.name == name)
+    }
+
+    /// The kind of that exact name among those that an API server is asked for.
+    #[must_use]
+    pub(super) fn watched(name: &str) -> Option<&'static Self> {
+        Self::named(name).or_else(|| CLUSTER_KINDS.iter().find(|kind| kind.name == name))
     }
 
     /// The kind that a person means: name, plural or short name in any case, with the group behind it or not

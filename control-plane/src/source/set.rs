@@ -1,4 +1,4 @@
-//! What a source holds, and how several sources become one. Kubernetes will be one more [`Source`].
+//! What a source holds, and how several sources become one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +21,11 @@ pub trait Source {
 
     /// All objects, now and after every change. A receiver sees the latest set and may miss those between.
     fn watch(&self) -> watch::Receiver<Arc<Objects>>;
+
+    /// Pods, of a source that has them: apart, because they come and go without a change of anything else.
+    fn pods(&self) -> Option<watch::Receiver<Arc<Objects>>> {
+        None
+    }
 }
 
 /// The objects in force, each of which is free of errors, and what was found about those that are not.

@@ -16,10 +16,10 @@ use weft_model::provenance::ObjectRef;
 use crate::admission;
 use crate::push::Revision;
 use crate::registry::{StateBook, WorkloadNetworks};
-use crate::source::set::Objects;
+use crate::source::set::{Objects, Source};
 use crate::source::store::{Outcome, Store, StoreError};
 use crate::source::{Finding, Object, Origin};
-use crate::world::{AddressBook, AddressRanges, MeshSettings, Policies, World};
+use crate::world::{AddressBook, AddressRanges, Input, MeshSettings, Policies, WorkloadKey, World};
 
 pub use transition::Steps;
 use transition::Transition;
@@ -35,6 +35,11 @@ pub enum StateError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The objects are not this control plane's to change.
+    #[error(
+        "this mesh's objects are held by the Kubernetes API server: change them there, with `kubectl` or `weft`"
+    )]
+    HeldElsewhere,
     /// Another file of the state directory.
     #[error("cannot use {}: {source}", path.display())]
     File {
@@ -73,17 +78,26 @@ struct Writer {
     networks: WorkloadNetworks,
     // Number of the workload that got the last address; 0 until one did.
     last_address: u32,
-    // Workloads of `weft run`, what was applied, and what stands in the user's directory: the later wins.
-    run: Store,
-    api: Store,
-    directory: Option<watch::Receiver<Arc<Objects>>>,
+    // Workloads of `weft run`, what was applied, and what is watched: the later wins.
+    own: Option<OwnStores>,
+    watched: Vec<watch::Receiver<Arc<Objects>>>,
+    // Pods, which come and go without a change of configuration; with those that the world has.
+    pods: Option<watch::Receiver<Arc<Objects>>>,
+    known_pods: Arc<Objects>,
     addresses: AddressBook,
     states: StateBook,
     transition: Transition,
 }
 
+/// What this control plane holds itself. In a cluster that is nothing: the API server does.
+#[derive(Debug)]
+struct OwnStores {
+    run: Store,
+    api: Store,
+}
+
 impl MeshState {
-    /// Opens the state in `directory` and builds the first world of it.
+    /// Opens the state in `directory` and builds the first world of it and of the sources.
     ///
     /// # Errors
     /// [`StateError`]: the directory cannot be used, or another control plane uses it.
@@ -91,7 +105,7 @@ impl MeshState {
         directory: &Path,
         mesh: MeshSettings,
         networks: WorkloadNetworks,
-        watched: Option<watch::Receiver<Arc<Objects>>>,
+        sources: &[&dyn Source],
     ) -> Result<Arc<Self>, StateError> {
         let file = |name: &str| directory.join(name);
         let unusable = |path: &Path| {
@@ -99,29 +113,58 @@ impl MeshState {
             move |source| StateError::File { path, source }
         };
         let (addresses, states) = (file("addresses.json"), file("workload-states.json"));
-        let mut writer = Writer {
-            mesh: Arc::new(mesh),
-            networks,
-            last_address: 0,
+        let stores = OwnStores {
             run: Store::open(&file("run"), Origin::Run)?,
             api: Store::open(&file("api"), Origin::Api)?,
-            directory: watched,
-            addresses: AddressBook::open(&addresses, AddressRanges::default())
-                .map_err(unusable(&addresses))?,
-            states: StateBook::open(&states).map_err(unusable(&states))?,
+        };
+        let book = AddressBook::open(&addresses, AddressRanges::default()).map_err(unusable(&addresses))?;
+        let states = StateBook::open(&states).map_err(unusable(&states))?;
+        Ok(Self::with(Arc::new(mesh), networks, Some(stores), book, states, sources))
+    }
+
+    /// A state that keeps nothing: all of it is in the sources, from which every replica builds the same world.
+    #[must_use]
+    pub fn of_sources(mesh: MeshSettings, networks: WorkloadNetworks, sources: &[&dyn Source]) -> Arc<Self> {
+        let book = AddressBook::by_hash(AddressRanges::default());
+        Self::with(Arc::new(mesh), networks, None, book, StateBook::in_memory(), sources)
+    }
+
+    fn with(
+        mesh: Arc<MeshSettings>,
+        networks: WorkloadNetworks,
+        own: Option<OwnStores>,
+        addresses: AddressBook,
+        states: StateBook,
+        sources: &[&dyn Source],
+    ) -> Arc<Self> {
+        let mut writer = Writer {
+            mesh,
+            networks,
+            last_address: 0,
+            own,
+            watched: sources.iter().map(|source| source.watch()).collect(),
+            pods: sources.iter().find_map(|source| source.pods()),
+            known_pods: Arc::default(),
+            addresses,
+            states,
             transition: Transition::default(),
         };
         let objects = writer.objects();
         let world = writer.build(1, &objects);
         let findings = all_findings(&objects);
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             world: Arc::new(ArcSwap::from_pointee(world)),
             objects: ArcSwap::from_pointee(objects),
             findings: ArcSwap::from_pointee(findings),
             revisions: watch::Sender::new(Revision { number: 1, configuration: 1, endpoints: 1 }),
             steps: watch::Sender::default(),
             writer: Mutex::new(writer),
-        }))
+        })
+    }
+
+    /// Whether objects can be changed here: in a cluster they are the API server's.
+    pub async fn holds_objects(&self) -> bool {
+        self.writer.lock().await.own.is_some()
     }
 
     /// The current world, for those that follow it.
@@ -186,11 +229,11 @@ impl MeshState {
         let mut writer = self.writer.lock().await;
         let now = jiff::Timestamp::now();
         if dry_run {
-            let outcomes = writer.api.preview(objects, now);
+            let outcomes = writer.own()?.api.preview(objects, now);
             let findings = reviewed_with(&self.objects(), objects);
             return Ok(Applied { outcomes, revision: self.world.load().revision, findings });
         }
-        let outcomes = writer.api.apply(objects, now)?;
+        let outcomes = writer.own()?.api.apply(objects, now)?;
         Ok(self.applied(&mut writer, outcomes))
     }
 
@@ -200,8 +243,9 @@ impl MeshState {
     /// [`StateError::Store`]: nothing was removed.
     pub async fn delete(&self, names: &[ObjectRef]) -> Result<Applied, StateError> {
         let mut writer = self.writer.lock().await;
-        let mut outcomes = writer.api.delete(names)?;
-        match writer.run.delete(names) {
+        let own = writer.own()?;
+        let mut outcomes = own.api.delete(names)?;
+        match own.run.delete(names) {
             Ok(more) => outcomes.extend(more),
             Err(error) => {
                 // What is gone from one store is gone, also for those who are told now that not all is.
@@ -212,10 +256,38 @@ impl MeshState {
         Ok(self.applied(&mut writer, outcomes))
     }
 
-    /// The directory has changed.
+    /// A watched source has changed.
     pub async fn reload(&self) {
         let mut writer = self.writer.lock().await;
         self.rebuild(&mut writer);
+    }
+
+    /// Pods have changed. As long as they are behind the same names with the same identities, only endpoints change.
+    pub async fn follow_pods(&self) {
+        let mut writer = self.writer.lock().await;
+        let pods = writer.pods.as_mut().map(|pods| pods.borrow_and_update().clone());
+        let Some(pods) = pods else { return };
+        let current = self.world.load_full();
+        let changes = current.pods_changed(&pods.changes_since(&writer.known_pods));
+        writer.known_pods = pods;
+        if changes.is_empty() {
+            return;
+        }
+        let revision = current.revision + 1;
+        let changed: Vec<WorkloadKey> = changes.iter().map(|(key, _)| key.clone()).collect();
+        let mut world = current.with_workloads(revision, changes);
+        let reconfigured = current.is_reconfigured_by(&world, &changed);
+        if reconfigured {
+            world.configuration = revision;
+            writer.transition.follow(&current, &mut world);
+        }
+        self.publish(world, reconfigured);
+        self.tell_steps(&writer);
+    }
+
+    fn tell_steps(&self, writer: &Writer) {
+        let waiting = writer.transition.waiting();
+        self.steps.send_if_modified(|steps| std::mem::replace(&mut steps.waiting, waiting) != waiting);
     }
 
     fn applied(&self, writer: &mut Writer, outcomes: Vec<Outcome>) -> Applied {
@@ -239,8 +311,7 @@ impl MeshState {
         let mut world = writer.build(revision, &objects);
         writer.transition.follow(&self.world.load(), &mut world);
         self.publish(world, true);
-        let waiting = writer.transition.waiting();
-        self.steps.send_if_modified(|steps| std::mem::replace(&mut steps.waiting, waiting) != waiting);
+        self.tell_steps(writer);
         let findings = all_findings(&objects);
         // What a user applies is answered at once; a mistake in a watched file has nobody to answer.
         let known = self.findings.load();
@@ -266,15 +337,24 @@ impl MeshState {
 }
 
 impl Writer {
+    fn own(&mut self) -> Result<&mut OwnStores, StateError> {
+        self.own.as_mut().ok_or(StateError::HeldElsewhere)
+    }
+
     fn objects(&self) -> Objects {
-        let directory = self.directory.as_ref().map(|watched| watched.borrow().clone());
-        Objects::merge([&*self.run.objects(), &*self.api.objects()].into_iter().chain(directory.as_deref()))
+        let own = self.own.as_ref().map(|own| [own.run.objects(), own.api.objects()]);
+        let watched = self.watched.iter().map(|watched| watched.borrow().clone());
+        let sets: Vec<Arc<Objects>> = own.into_iter().flatten().chain(watched).collect();
+        Objects::merge(sets.iter().map(AsRef::as_ref))
     }
 
     fn build(&mut self, revision: u64, objects: &Objects) -> World {
         let list = objects.to_vec();
-        let world =
-            World::build(revision, self.mesh.clone(), &list, self.states.states(), &mut self.addresses);
+        if let Some(pods) = &mut self.pods {
+            self.known_pods = pods.borrow_and_update().clone();
+        }
+        let input = Input { objects: &list, pods: &self.known_pods, states: self.states.states() };
+        let world = World::of(revision, self.mesh.clone(), input, &mut self.addresses);
         if let Err(error) = self.addresses.save() {
             // The addresses hold for this process; the next change tries again to write them.
             tracing::error!(%error, "virtual addresses could not be written; a restart may choose others");

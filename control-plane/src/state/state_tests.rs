@@ -9,7 +9,7 @@ fn open(directory: &Path) -> Arc<MeshState> {
         v4: "10.250.0.0/16".parse().unwrap(),
         v6: Some("fd00:7766::/64".parse().unwrap()),
     };
-    MeshState::open(directory, MeshSettings::default(), networks, None).unwrap()
+    MeshState::open(directory, MeshSettings::default(), networks, &[]).unwrap()
 }
 
 fn objects(yaml: &str) -> Vec<Arc<Object>> {

@@ -48,7 +48,7 @@ impl Transition {
     pub(super) fn follow(&mut self, before: &World, next: &mut World) {
         if !next.policies.authenticates_as(&before.policies) || !next.accepts_all_of(before) {
             // Each of them stands for itself: none keeps those before it.
-            let world = Arc::new(World { superseded: Vec::new(), ..before.clone() });
+            let world = Arc::new(before.by_itself());
             self.0.push(Replaced { world, by: next.revision, since: Instant::now() });
             let beyond = self.0.len().saturating_sub(MOST);
             self.0.drain(..beyond);

@@ -113,7 +113,7 @@ impl MeshState {
         }
         let key: WorkloadKey = (namespace.as_str().into(), name.as_str().into());
         self.remember(&mut writer, &key, Some(Health::Unhealthy))?;
-        writer.run.apply(&objects, jiff::Timestamp::now()).map_err(StateError::from)?;
+        writer.own()?.run.apply(&objects, jiff::Timestamp::now()).map_err(StateError::from)?;
         self.rebuild(&mut writer);
         let networks: Vec<_> = writer.networks.iter().collect();
         let reachable = if request.explicit { &[][..] } else { &addresses[..] };
@@ -142,7 +142,7 @@ impl MeshState {
     pub async fn deregister(&self, namespace: &str, name: &str) -> Result<(), StateError> {
         let mut writer = self.writer.lock().await;
         let reference = ObjectRef::new("networking.istio.io/v1", "WorkloadEntry", namespace, name);
-        writer.run.delete(&[reference])?;
+        writer.own()?.run.delete(&[reference])?;
         // Its object is gone: the world must not keep it, even if its state cannot be forgotten.
         let forgotten = self.remember(&mut writer, &(namespace.into(), name.into()), None);
         self.rebuild(&mut writer);
@@ -163,7 +163,9 @@ impl MeshState {
         let mut writer = self.writer.lock().await;
         let key: WorkloadKey = (namespace.into(), name.into());
         let world = self.world.load_full();
-        if !world.workloads.contains_key(&key) {
+        // Of a pod kubelet says whether it is ready.
+        let known = world.workloads.get(&key).is_some_and(|workload| workload.pod.is_none());
+        if !known {
             return Ok(None);
         }
         if self.remember(&mut writer, &key, Some(health))? {

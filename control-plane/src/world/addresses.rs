@@ -31,7 +31,8 @@ impl Default for AddressRanges {
     }
 }
 
-/// Which host has which address. Kept in a file, so that a restart changes no address.
+/// Which host has which address. Kept in a file, so that a restart changes no address; or, where several control planes
+/// serve one mesh without a common disk, found anew from all hosts each time, so that they agree.
 #[derive(Debug)]
 pub struct AddressBook {
     ranges: AddressRanges,
@@ -39,6 +40,7 @@ pub struct AddressBook {
     given: BTreeMap<Arc<str>, u16>,
     taken: BTreeSet<u16>,
     changed: bool,
+    anew: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,7 +52,21 @@ impl AddressBook {
     /// A book that is forgotten with the process.
     #[must_use]
     pub fn in_memory(ranges: AddressRanges) -> Self {
-        Self { ranges, file: None, given: BTreeMap::new(), taken: BTreeSet::new(), changed: false }
+        Self {
+            ranges,
+            file: None,
+            given: BTreeMap::new(),
+            taken: BTreeSet::new(),
+            changed: false,
+            anew: false,
+        }
+    }
+
+    /// A book in which an address follows from the hosts that want one: whoever sees the same services gives the same
+    /// addresses. Where two hosts have the same hash the older service has the address, so that newcomers move nobody.
+    #[must_use]
+    pub fn by_hash(ranges: AddressRanges) -> Self {
+        Self { anew: true, ..Self::in_memory(ranges) }
     }
 
     /// The book in `file`; an empty one if there is none yet.
@@ -73,6 +89,15 @@ impl AddressBook {
 
     /// Gives an address of each family to every service that can have one and has none.
     pub fn assign<'a>(&mut self, services: impl Iterator<Item = &'a mut WorldService>) {
+        let wants = |service: &&'a mut WorldService| matches!(&service.addresses, VirtualAddresses::Virtual(addresses) if addresses.is_empty());
+        let mut services: Vec<&'a mut WorldService> = services.filter(wants).collect();
+        if self.anew {
+            self.given.clear();
+            self.taken.clear();
+            services.sort_by(|a, b| {
+                (a.created.is_none(), a.created, &a.host).cmp(&(b.created.is_none(), b.created, &b.host))
+            });
+        }
         for service in services {
             let VirtualAddresses::Virtual(addresses) = &mut service.addresses else { continue };
             if addresses.is_empty()

@@ -216,6 +216,15 @@ impl Policies {
         rules(before).into_iter().all(kept)
     }
 
+    /// Label keys that some subset asks for.
+    pub(super) fn subset_label_keys(&self) -> impl Iterator<Item = Arc<str>> {
+        let rules = self.destination_rules.iter().filter_map(|object| match &object.spec {
+            Spec::DestinationRule(rule) => Some(rule),
+            _ => None,
+        });
+        rules.flat_map(|rule| &rule.subsets).flat_map(|subset| subset.labels.keys().cloned())
+    }
+
     /// Label keys that some policy asks of *clients*: what, beside the namespace, tells outbound classes apart.
     #[must_use]
     pub fn client_label_keys(&self) -> std::collections::BTreeSet<Arc<str>> {

@@ -8,6 +8,7 @@ use weft_model::provenance::Provenance;
 
 use super::MeshSettings;
 use super::workload::{self, Port, WorldWorkload};
+use crate::source::kinds::endpoint_slice::{EndpointSlice, SERVICE_NAME_LABEL};
 use crate::source::kinds::service::{Addressing, Service, TargetPort};
 use crate::source::kinds::service_entry::{Location, Resolution, ServiceEntry};
 use crate::source::kinds::workload_entry::WorkloadAddress;
@@ -31,12 +32,16 @@ pub struct WorldService {
     pub endpoints: EndpointSource,
     /// Endpoints that are not ready pass for ready (`publishNotReadyAddresses`): peers find each other before that.
     pub publish_not_ready: bool,
+    /// Clients are answered by workloads of their own node only (`internalTrafficPolicy: Local`).
+    pub node_local: bool,
     /// Inside the mesh: mutual TLS where the endpoint has a sidecar.
     pub internal: bool,
     /// SPIFFE identities that its servers must have; empty: those of the trust domain.
     pub subject_alt_names: Vec<Arc<str>>,
     /// Who sees it.
     pub export_to: ExportTo,
+    /// When its object was made, if that is known: of two that want the same address the older has it.
+    pub created: Option<jiff::Timestamp>,
     /// The object it was made of.
     pub provenance: Provenance,
 }
@@ -110,7 +115,31 @@ pub(super) fn from_objects(objects: &[Arc<Object>], mesh: &MeshSettings) -> BTre
             _ => {}
         }
     }
+    for object in objects {
+        if let Spec::EndpointSlice(slice) = &object.spec {
+            add_slice(&mut services, object, slice, mesh);
+        }
+    }
     services
+}
+
+/// The endpoints of a slice answer for its service, if that has no selector: where it has one, the pods themselves tell
+/// sooner.
+fn add_slice(
+    services: &mut BTreeMap<Arc<str>, WorldService>,
+    object: &Object,
+    slice: &EndpointSlice,
+    mesh: &MeshSettings,
+) {
+    let Some(name) = object.metadata.labels.get(SERVICE_NAME_LABEL) else { return };
+    let host = format!("{name}.{}.svc.{}", object.namespace(), mesh.domain);
+    let Some(service) = services.get_mut(&*host) else { return };
+    let endpoints = workload::of_slice(object, slice);
+    match &mut service.endpoints {
+        EndpointSource::Nowhere => service.endpoints = EndpointSource::Inline(endpoints.collect()),
+        EndpointSource::Inline(known) => known.extend(endpoints),
+        _ => {}
+    }
 }
 
 fn kubernetes(object: &Object, spec: &Service, mesh: &MeshSettings) -> WorldService {
@@ -144,9 +173,11 @@ fn kubernetes(object: &Object, spec: &Service, mesh: &MeshSettings) -> WorldServ
         ports,
         endpoints,
         publish_not_ready: spec.publish_not_ready,
+        node_local: spec.node_local,
         internal: true,
         subject_alt_names: Vec::new(),
         export_to: ExportTo::All,
+        created: object.metadata.created,
         provenance: object.provenance(""),
     }
 }
@@ -189,9 +220,11 @@ fn entry<'a>(object: &'a Object, spec: &'a ServiceEntry) -> impl Iterator<Item =
             ports: ports.clone(),
             endpoints,
             publish_not_ready: false,
+            node_local: false,
             internal: spec.location == Location::MeshInternal,
             subject_alt_names: spec.subject_alt_names.clone(),
             export_to: spec.export_to.clone(),
+            created: object.metadata.created,
             provenance: object.provenance(""),
         }
     })

@@ -21,6 +21,8 @@ pub struct Service {
     pub selector: Option<Labels>,
     /// Endpoints that are not ready are published too (`publishNotReadyAddresses`).
     pub publish_not_ready: bool,
+    /// Clients are answered by workloads of their own node only (`internalTrafficPolicy: Local`).
+    pub node_local: bool,
 }
 
 /// How a service is reached.
@@ -66,7 +68,6 @@ const IGNORED: &[&str] = &[
     "externalIPs",
     "externalTrafficPolicy",
     "healthCheckNodePort",
-    "internalTrafficPolicy",
     "ipFamilies",
     "ipFamilyPolicy",
     "loadBalancerClass",
@@ -96,12 +97,16 @@ pub(crate) fn parse(field: &Field<'_>, _: Scope<'_>) -> Option<Service> {
         }
         let selector = f.optional("selector").map(|field| checks::labels(&field));
         let publish_not_ready = f.flag("publishNotReadyAddresses");
+        let node_local = f
+            .optional("internalTrafficPolicy")
+            .map_or(Some(false), |field| field.choice(&[("Cluster", false), ("Local", true)]));
         external?;
         Some(Service {
             addressing: addressing?,
             ports,
             selector: selector.filter(|labels| !labels.is_empty()),
             publish_not_ready,
+            node_local: node_local?,
         })
     })
 }
