@@ -12,6 +12,7 @@ use weft_model::endpoint::WorkloadInfo;
 use weft_model::identity::{TrustDomain, WorkloadIdentity};
 use weft_model::node::ProxyId;
 
+use crate::cni::CniArgs;
 use crate::egress::{Egress, EgressArgs, Network};
 use crate::identity::{ControlPlane, TokenSource};
 use crate::interception::command::InterceptArgs;
@@ -40,6 +41,8 @@ pub enum Command {
     Intercept(Box<InterceptArgs>),
     /// Make connections to the world outside for the sidecars of a mesh whose network leads nowhere.
     Egress(EgressArgs),
+    /// Interception without privileges in pods: a CNI plugin, and its agent on each node.
+    Cni(CniArgs),
 }
 
 /// Arguments of `weft-proxy run`. Texts: they are checked together, so that all mistakes are told at once.
