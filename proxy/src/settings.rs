@@ -52,6 +52,9 @@ pub struct RunArgs {
     /// whatever is not given here.
     #[arg(long)]
     pub from_pod: bool,
+    /// With `--from-pod`: the files of the downward API; `labels` is read.
+    #[arg(long, value_name = "DIR", requires = "from_pod", default_value = "/etc/weft/pod")]
+    pub pod_info_dir: PathBuf,
     /// Who this is: `sidecar~IP~WORKLOAD.NAMESPACE~DOMAIN`.
     #[arg(long)]
     pub node: Option<String>,
@@ -294,7 +297,8 @@ impl RunArgs {
     /// # Errors
     /// All that is wrong.
     pub fn check(self) -> Result<Settings, Mistakes> {
-        self.check_in(&|name| std::env::var(name).ok(), &Places::default())
+        let places = Places { labels: self.pod_info_dir.join("labels"), ..Places::default() };
+        self.check_in(&|name| std::env::var(name).ok(), &places)
     }
 
     /// As [`RunArgs::check`], with the environment and the files of a pod.

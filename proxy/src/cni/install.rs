@@ -65,19 +65,58 @@ pub enum Found {
 /// A configuration of one plugin, that was made a list of, is kept under its name with this behind it.
 const KEPT: &str = ".weft-kept";
 
+/// The folder beside the plugin with what it starts.
+const BUNDLE: &str = ".weft-cni";
+/// In it, this program.
+const PROGRAM: &str = "weft-proxy";
+/// In it, the dynamic loader.
+const LOADER: &str = "loader";
+/// The plugin: runtimes start it by its full path.
+const SCRIPT: &str = "#!/bin/sh
+# Weft's CNI plugin: this program with the libraries that it was built with.
+home=\"${0%/*}/.weft-cni\"
+exec \"$home/loader\" --library-path \"$home\" \"$home/weft-proxy\" cni plugin
+";
+
+/// The libraries that this process has been loaded with, the loader among them.
+fn libraries() -> Result<Vec<PathBuf>, InstallError> {
+    let maps = Path::new("/proc/self/maps");
+    let text = fs::read_to_string(maps).map_err(failed("read", maps))?;
+    // The sixth word of a line is the file.
+    let files = text.lines().filter_map(|line| line.split_whitespace().nth(5)).map(PathBuf::from);
+    let is_library = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        path.is_absolute() && name.contains(".so")
+    };
+    Ok(files.filter(is_library).collect::<std::collections::BTreeSet<_>>().into_iter().collect())
+}
+
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InstallError {
     let path = path.to_owned();
     move |source| InstallError::File { action, path, source }
 }
 
 impl Host {
-    /// Copies `program` to the host's plugins.
+    /// Copies `program` to the host's plugins, with its libraries and their loader: the host's may be older, or others
+    /// altogether. The plugin itself is a script that starts it with them.
     ///
     /// # Errors
     /// See [`InstallError`].
     pub fn install_program(&self, program: &Path) -> Result<(), InstallError> {
-        let content = fs::read(program).map_err(failed("read", program))?;
-        write(&self.bin_dir.join(PLUGIN), &content, 0o755)
+        let folder = self.bin_dir.join(BUNDLE);
+        fs::create_dir_all(&folder).map_err(failed("make", &folder))?;
+        let copy = |from: &Path, name: &str| {
+            write(&folder.join(name), &fs::read(from).map_err(failed("read", from))?, 0o755)
+        };
+        for library in libraries()? {
+            let name = library.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            copy(&library, name)?;
+            if name.starts_with("ld-") {
+                copy(&library, LOADER)?;
+            }
+        }
+        copy(program, PROGRAM)?;
+        write(&self.bin_dir.join(PLUGIN), SCRIPT.as_bytes(), 0o755)
     }
 
     /// Puts the plugin into the network configuration, unless it is there.
@@ -123,11 +162,16 @@ impl Host {
             outcome = outcome.and(Self::take_out(&path));
         }
         outcome?;
-        let program = self.bin_dir.join(PLUGIN);
-        match fs::remove_file(&program) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &program)(error)),
-            _ => Ok(()),
+        let (program, bundle) = (self.bin_dir.join(PLUGIN), self.bin_dir.join(BUNDLE));
+        for (path, removed) in [(&program, fs::remove_file(&program)), (&bundle, fs::remove_dir_all(&bundle))]
+        {
+            if let Err(error) = removed
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                return Err(failed("remove", path)(error));
+            }
         }
+        Ok(())
     }
 
     fn take_out(path: &Path) -> Result<(), InstallError> {
