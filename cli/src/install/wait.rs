@@ -46,8 +46,10 @@ pub async fn ready(
         }
         tokio::time::sleep(PAUSE).await;
     }
-    while values.validation.enabled {
-        let Some(state) = webhook(cluster).await? else { break };
+    if !values.validation.enabled {
+        return Ok(());
+    }
+    while let Some(state) = webhook(cluster).await? {
         told(&state);
         if Instant::now() >= deadline {
             return Err(late(state));
