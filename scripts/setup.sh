@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# scripts/setup.sh demo|test|bench: what the machine lacks, installed (as root) or named (otherwise).
+# scripts/setup.sh demo|test|bench|images|kubernetes: what the machine lacks, installed (as root) or named (otherwise).
 # Knows Debian and Ubuntu. Prints nothing when nothing is missing.
 set -euo pipefail
 
@@ -7,13 +7,18 @@ set -euo pipefail
 demo=(ip:iproute2 iptables:iptables python3:python3 unshare:util-linux setpriv:util-linux cc:gcc make:make)
 test=("${demo[@]}" openssl:openssl nft:nftables curl:curl)
 bench=("${test[@]}" wrk:wrk h2load:nghttp2-client haproxy:haproxy strace:strace taskset:util-linux)
+images=(python3:python3 strip:binutils iptables:iptables nft:nftables ldd:libc-bin)
+kubernetes=("${images[@]}" ip:iproute2 openssl:openssl cc:gcc curl:curl containerd:containerd runc:runc conntrack:conntrack
+  socat:socat nsenter:util-linux node:nodejs jlink:default-jdk-headless)
 
 purpose=${1:-demo}
 case $purpose in
 demo) wanted=("${demo[@]}") ;;
 test) wanted=("${test[@]}") ;;
 bench) wanted=("${bench[@]}") ;;
-*) echo "usage: scripts/setup.sh demo|test|bench" >&2; exit 2 ;;
+images) wanted=("${images[@]}") ;;
+kubernetes) wanted=("${kubernetes[@]}") ;;
+*) echo "usage: scripts/setup.sh demo|test|bench|images|kubernetes" >&2; exit 2 ;;
 esac
 
 missing=()
@@ -22,6 +27,10 @@ for pair in "${wanted[@]}"; do
 done
 # A virtual environment for the real Envoy needs Debian's python3-venv beside python3.
 if [ "$purpose" != demo ] && ! python3 -c 'import ensurepip' >/dev/null 2>&1; then missing+=(python3-venv); fi
+if [ "$purpose" = kubernetes ]; then
+  [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
+  go version 2>/dev/null | grep -qE 'go1\.(2[6-9]|[3-9][0-9])' || { echo "Go 1.26 or newer is missing: https://go.dev/dl" >&2; exit 1; }
+fi
 command -v cargo >/dev/null 2>&1 || { echo "A Rust toolchain is missing: https://rustup.rs" >&2; exit 1; }
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -9,6 +9,8 @@ pub mod compile;
 pub mod push;
 pub mod authority;
 pub mod telemetry;
+pub mod inject;
+pub mod webhook;
 
 pub mod crds;
 pub mod api;

@@ -104,10 +104,14 @@ impl Drain {
         self.phase.send_replace(Phase::Ended);
     }
 
-    /// Begins, waits until no connection is left or `at_most` is over, and ends. Returns how many were cut.
-    pub async fn run(&self, at_most: Duration) -> usize {
+    /// Begins, waits until no connection is left, though at least `at_least`, or until `at_most` is over, and ends.
+    /// Returns how many were cut.
+    pub async fn run(&self, at_least: Duration, at_most: Duration) -> usize {
         self.begin();
-        let idle = self.open.none_left();
+        let idle = async {
+            tokio::time::sleep(at_least).await;
+            self.open.none_left().await;
+        };
         let mut signal = self.phase.subscribe();
         tokio::select! {
             () = idle => {}

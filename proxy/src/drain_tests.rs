@@ -13,7 +13,7 @@ async fn draining_ends_as_soon_as_the_last_connection_does() {
         assert_eq!(signal.phase(), Phase::Draining);
         drop(second);
     };
-    let (cut, ()) = tokio::join!(drain.run(Duration::from_secs(60)), work);
+    let (cut, ()) = tokio::join!(drain.run(Duration::ZERO, Duration::from_secs(60)), work);
     assert_eq!((cut, started.elapsed()), (0, Duration::from_secs(2)));
     signal.ended().await;
 }
@@ -22,8 +22,16 @@ async fn draining_ends_as_soon_as_the_last_connection_does() {
 async fn draining_ends_after_its_time_whoever_is_left() {
     let drain = Drain::default();
     let _stays = drain.open_connections().enter();
-    assert_eq!(drain.run(Duration::from_secs(5)).await, 1);
+    assert_eq!(drain.run(Duration::ZERO, Duration::from_secs(5)).await, 1);
     assert_eq!(drain.signal().phase(), Phase::Ended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sidecar_that_ends_with_its_application_waits_for_its_last_words() {
+    let drain = Drain::default();
+    let started = tokio::time::Instant::now();
+    assert_eq!(drain.run(Duration::from_secs(3), Duration::from_secs(5)).await, 0);
+    assert_eq!(started.elapsed(), Duration::from_secs(3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -34,7 +42,7 @@ async fn a_second_signal_ends_it_at_once() {
         drain.signal().draining().await;
         drain.end();
     };
-    let (cut, ()) = tokio::join!(drain.run(Duration::from_secs(3600)), second);
+    let (cut, ()) = tokio::join!(drain.run(Duration::ZERO, Duration::from_secs(3600)), second);
     assert_eq!(cut, 1);
 }
 

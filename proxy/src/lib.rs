@@ -12,6 +12,7 @@ pub mod tcp;
 pub mod filters;
 pub mod balance;
 pub mod upstream;
+pub mod own_calls;
 pub mod telemetry;
 
 pub mod error;
@@ -24,6 +25,9 @@ pub mod discovery;
 pub mod identity;
 pub mod admin;
 pub mod interception;
+pub mod pod;
+pub mod cni;
+pub mod probes;
 pub mod dns;
 pub mod egress;
 

@@ -12,8 +12,12 @@ use weft_model::endpoint::WorkloadInfo;
 use weft_model::identity::{TrustDomain, WorkloadIdentity};
 use weft_model::node::ProxyId;
 
+use crate::cni::CniArgs;
 use crate::egress::{Egress, EgressArgs, Network};
+use crate::identity::{ControlPlane, TokenSource};
 use crate::interception::command::InterceptArgs;
+use crate::pod::{Places, Pod};
+use crate::probes::AppProbes;
 
 #[cfg(test)]
 #[path = "settings_tests.rs"]
@@ -37,17 +41,29 @@ pub enum Command {
     Intercept(Box<InterceptArgs>),
     /// Make connections to the world outside for the sidecars of a mesh whose network leads nowhere.
     Egress(EgressArgs),
+    /// Interception without privileges in pods: a CNI plugin, and its agent on each node.
+    Cni(CniArgs),
 }
 
 /// Arguments of `weft-proxy run`. Texts: they are checked together, so that all mistakes are told at once.
 #[derive(Args, Clone, Default, Debug)]
 pub struct RunArgs {
+    /// In a Kubernetes pod: what the pod says of itself, in environment variables and files of the injector, stands for
+    /// whatever is not given here.
+    #[arg(long)]
+    pub from_pod: bool,
+    /// With `--from-pod`: the files of the downward API; `labels` is read.
+    #[arg(long, value_name = "DIR", requires = "from_pod", default_value = "/etc/weft/pod")]
+    pub pod_info_dir: PathBuf,
     /// Who this is: `sidecar~IP~WORKLOAD.NAMESPACE~DOMAIN`.
     #[arg(long)]
     pub node: Option<String>,
     /// The control plane, `HOST:PORT`.
     #[arg(long, value_name = "HOST:PORT")]
     pub discovery_address: Option<String>,
+    /// The name in the control plane's certificate; by default `weft-control-plane`, in a pod the host of its address.
+    #[arg(long, value_name = "NAME")]
+    pub discovery_server_name: Option<String>,
     /// PEM file with the roots that vouch for the control plane.
     #[arg(long, value_name = "FILE")]
     pub trust_bundle: Option<PathBuf>,
@@ -55,7 +71,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub join_token_file: Option<PathBuf>,
     /// Trust domain of the mesh.
-    #[arg(long, default_value = TrustDomain::DEFAULT)]
+    #[arg(long, default_value = TrustDomain::DEFAULT, env = "WEFT_TRUST_DOMAIN")]
     pub trust_domain: String,
     /// Where key, certificate and the last good configuration are kept.
     #[arg(long, value_name = "DIR")]
@@ -69,7 +85,8 @@ pub struct RunArgs {
     /// Admin endpoint as a Unix socket, for those who cannot reach the address.
     #[arg(long, value_name = "PATH")]
     pub admin_socket: Option<PathBuf>,
-    /// Mark of this proxy's own sockets, that interception lets pass; by default 0x539 when intercepting, else none.
+    /// Mark of this proxy's own sockets, that interception lets pass; by default 0x539 when intercepting, else and in a
+    /// pod none.
     #[arg(long)]
     pub mark: Option<String>,
     /// The workload's resolver.
@@ -118,6 +135,10 @@ pub struct RunArgs {
     /// How long what is under way may take after SIGTERM.
     #[arg(long, default_value = "5s")]
     pub drain_time: String,
+    /// How long everything is served after SIGTERM at least, though no connection is open: for a sidecar that is told
+    /// to end at the same time as its application, which may still want to send.
+    #[arg(long, default_value = "0s")]
+    pub minimum_drain_time: String,
     /// Serve this configuration, without a control plane: a file in the format of `last-good`.
     #[arg(long, value_name = "FILE")]
     pub resources: Option<PathBuf>,
@@ -167,6 +188,21 @@ pub struct Settings {
     pub concurrency: usize,
     /// Bound on draining.
     pub drain_time: Duration,
+    /// Draining takes at least so long; never more than the bound.
+    pub minimum_drain_time: Duration,
+    /// All addresses of the workload.
+    pub own_addresses: Vec<IpAddr>,
+    /// In a Kubernetes pod.
+    pub pod: Option<PodSettings>,
+}
+
+/// What only a sidecar in a pod has.
+#[derive(Clone, Debug)]
+pub struct PodSettings {
+    /// What else the control plane is told.
+    pub metadata: BTreeMap<&'static str, String>,
+    /// What the kubelet asks of the application.
+    pub probes: AppProbes,
 }
 
 /// Where the configuration comes from.
@@ -176,10 +212,12 @@ pub enum Source {
     ControlPlane {
         /// `HOST:PORT`.
         address: String,
+        /// In its certificate.
+        server_name: String,
         /// PEM file.
         trust_bundle: PathBuf,
-        /// Holds the token for the first certificate.
-        join_token: Option<PathBuf>,
+        /// The token for the first certificate, or for each.
+        join_token: TokenSource,
         /// Who this workload is to be.
         identity: WorkloadIdentity,
         /// Key, certificate, last good configuration.
@@ -220,6 +258,9 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
+/// Where nobody asks who this is.
+const UNKNOWN_NODE: &str = "sidecar~127.0.0.1~alone.default~default.svc.cluster.local";
+
 #[derive(Default)]
 struct Checker(Vec<String>);
 
@@ -233,6 +274,12 @@ impl Checker {
             self.0.push(format!("{argument} is missing: {why}"));
         }
         value
+    }
+
+    fn duration(&mut self, argument: &str, text: &str) -> Option<Duration> {
+        humantime::parse_duration(text)
+            .map_err(|error| self.0.push(format!("{argument} {text}: {error}; such as 5s")))
+            .ok()
     }
 
     fn pair<'a>(&mut self, argument: &str, text: &'a str, form: &str) -> Option<(&'a str, &'a str)> {
@@ -250,7 +297,18 @@ impl RunArgs {
     /// # Errors
     /// All that is wrong.
     pub fn check(self) -> Result<Settings, Mistakes> {
+        let places = Places { labels: self.pod_info_dir.join("labels"), ..Places::default() };
+        self.check_in(&|name| std::env::var(name).ok(), &places)
+    }
+
+    /// As [`RunArgs::check`], with the environment and the files of a pod.
+    fn check_in(
+        mut self,
+        variable: &dyn Fn(&str) -> Option<String>,
+        places: &Places,
+    ) -> Result<Settings, Mistakes> {
         let mut check = Checker::default();
+        let pod = self.pod(&mut check, variable, places);
         let metadata = self.metadata(&mut check);
         let node = self.checked_node(&mut check);
         let source = self.source(&mut check, node.as_ref(), &metadata);
@@ -277,8 +335,8 @@ impl RunArgs {
         let max_series = self.max_series.as_deref();
         let max_series =
             max_series.and_then(|text| check.parsed::<std::num::NonZeroUsize>("--max-series", text));
-        let drain_time = humantime::parse_duration(&self.drain_time)
-            .map_err(|error| check.0.push(format!("--drain-time {}: {error}; such as 5s", self.drain_time)));
+        let drain_time = check.duration("--drain-time", &self.drain_time);
+        let minimum_drain_time = check.duration("--minimum-drain-time", &self.minimum_drain_time);
         let trace_share = match self.trace_share.parse::<f64>() {
             Ok(share) if (0.0..=1.0).contains(&share) => share,
             _ => {
@@ -294,10 +352,13 @@ impl RunArgs {
                 Ok(mark),
                 Some(admin_address),
                 Some(dns),
-                Ok(drain_time),
+                Some(drain_time),
             ) if check.0.is_empty() => Ok(Settings {
                 workload: workload(&node, &metadata),
-                labels: labels(metadata),
+                labels: pod.as_ref().map_or_else(|| labels(metadata), |pod| pod.labels.clone()),
+                own_addresses: pod.as_ref().map_or_else(|| vec![node.address], |pod| pod.addresses.clone()),
+                minimum_drain_time: minimum_drain_time.unwrap_or_default().min(drain_time),
+                pod: pod.map(|pod| PodSettings { metadata: pod.metadata, probes: pod.probes }),
                 dns_address: (mode == Mode::Intercept && matches!(source, Source::ControlPlane { .. }))
                     .then_some(dns),
                 node,
@@ -321,10 +382,47 @@ impl RunArgs {
         }
     }
 
+    /// Lets the pod say what was not given.
+    fn pod(
+        &mut self,
+        check: &mut Checker,
+        variable: &dyn Fn(&str) -> Option<String>,
+        places: &Places,
+    ) -> Option<Pod> {
+        if !self.from_pod {
+            return None;
+        }
+        let pod = Pod::read(variable, places).map_err(|mistakes| check.0.extend(mistakes)).ok();
+        self.trust_bundle.get_or_insert_with(|| places.trust_bundle.clone());
+        self.join_token_file.get_or_insert_with(|| places.token.clone());
+        self.state_dir.get_or_insert_with(|| places.state_dir.clone());
+        let Some(pod) = pod else {
+            // It was said what is missing in the pod; not again what follows from that.
+            self.node.get_or_insert_with(|| UNKNOWN_NODE.to_owned());
+            self.discovery_address.get_or_insert_with(|| "control-plane:1".to_owned());
+            return None;
+        };
+        self.node.get_or_insert_with(|| pod.node.to_string());
+        self.discovery_address.get_or_insert_with(|| pod.discovery_address.clone());
+        if self.app_port.is_empty() {
+            self.app_port = pod.app_ports.iter().map(ToString::to_string).collect();
+        }
+        let said = [
+            ("workload", pod.workload.as_str()),
+            ("service", pod.canonical_service()),
+            ("version", pod.canonical_revision()),
+            ("service_account", &pod.service_account),
+            ("cluster", &pod.cluster),
+        ];
+        // What was given comes later, and wins.
+        let said = said.into_iter().map(|(key, value)| format!("{key}={value}"));
+        self.metadata = said.chain(std::mem::take(&mut self.metadata)).collect();
+        Some(pod)
+    }
+
     fn checked_node(&self, check: &mut Checker) -> Option<ProxyId> {
         // Without a control plane nobody asks who this is.
-        let alone =
-            self.resources.as_ref().map(|_| "sidecar~127.0.0.1~alone.default~default.svc.cluster.local");
+        let alone = self.resources.as_ref().map(|_| UNKNOWN_NODE);
         let node = check.given("--node", "who is this proxy?", self.node.as_deref().or(alone))?;
         check.parsed("--node", node)
     }
@@ -364,12 +462,26 @@ impl RunArgs {
         let identity = WorkloadIdentity::new(domain?, &node?.namespace, account)
             .map_err(|error| check.0.push(format!("--node, --metadata service_account={account}: {error}")));
         Some(Source::ControlPlane {
+            server_name: self.server_name(address.as_deref()?),
             address: address?,
             trust_bundle: trust_bundle?,
-            join_token: self.join_token_file.clone(),
+            join_token: match (&self.join_token_file, self.from_pod) {
+                (None, _) => TokenSource::None,
+                (Some(file), false) => TokenSource::File(file.clone()),
+                (Some(file), true) => TokenSource::Projected(file.clone()),
+            },
             identity: identity.ok()?,
             state_dir: state_dir?,
         })
+    }
+
+    fn server_name(&self, address: &str) -> String {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        match &self.discovery_server_name {
+            Some(name) => name.clone(),
+            None if self.from_pod && host.parse::<IpAddr>().is_err() => host.to_owned(),
+            None => ControlPlane::SERVER_NAME.to_owned(),
+        }
     }
 
     fn mode(&self, check: &mut Checker) -> Option<Mode> {
@@ -403,10 +515,8 @@ impl RunArgs {
 
     fn mark(&self, check: &mut Checker, mode: Option<&Mode>) -> Result<Option<u32>, ()> {
         let Some(text) = &self.mark else {
-            let alone = self.resources.is_some();
-            return Ok(
-                (mode == Some(&Mode::Intercept) && !alone).then_some(crate::interception::setting::MARK)
-            );
+            let by_mark = mode == Some(&Mode::Intercept) && self.resources.is_none() && !self.from_pod;
+            return Ok(by_mark.then_some(crate::interception::setting::MARK));
         };
         let number = match text.strip_prefix("0x") {
             Some(digits) => u32::from_str_radix(digits, 16),

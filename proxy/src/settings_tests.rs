@@ -75,3 +75,66 @@ fn a_file_of_resources_needs_nothing_else() {
     assert!(matches!(settings.source, Source::File { .. }));
     assert_eq!(settings.mark, None);
 }
+
+/// `run --from-pod` with more arguments, in a pod with these variables and labels.
+fn check_pod(more: &str, variables: &[(&str, &str)], labels: &str) -> Result<Settings, Mistakes> {
+    let directory = tempfile::tempdir().unwrap();
+    let places = Places { labels: directory.path().join("labels"), ..Places::default() };
+    std::fs::write(&places.labels, labels).unwrap();
+    let words = ["weft-proxy", "run", "--from-pod"].into_iter().chain(more.split_whitespace());
+    let Command::Run(arguments) = CommandLine::try_parse_from(words).unwrap().command else { panic!() };
+    let variable =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    arguments.check_in(&variable, &places)
+}
+
+const POD: [(&str, &str); 6] = [
+    ("POD_NAME", "reviews-1"),
+    ("POD_NAMESPACE", "shop"),
+    ("POD_IP", "10.0.0.7"),
+    ("SERVICE_ACCOUNT", "reader"),
+    ("WEFT_WORKLOAD_NAME", "reviews"),
+    ("WEFT_APP_PORTS", "9080"),
+];
+
+#[test]
+fn in_a_pod_nothing_need_be_given() {
+    let settings = check_pod("", &POD, "app=\"books\"\nteam=\"a\"\n").unwrap();
+    let Source::ControlPlane { address, server_name, trust_bundle, join_token, identity, state_dir } =
+        &settings.source
+    else {
+        panic!()
+    };
+    assert_eq!(address, "weft-control-plane.weft-system.svc:15012");
+    assert_eq!(server_name, "weft-control-plane.weft-system.svc");
+    assert_eq!(trust_bundle, &PathBuf::from("/var/run/secrets/weft/ca/root-cert.pem"));
+    assert!(matches!(join_token, TokenSource::Projected(file) if file.ends_with("tokens/token")));
+    assert_eq!(identity.to_string(), "spiffe://cluster.local/ns/shop/sa/reader");
+    assert_eq!(state_dir, &PathBuf::from("/var/lib/weft"));
+    assert_eq!(settings.mark, None, "a sidecar without capabilities cannot mark its sockets");
+    assert_eq!(settings.app_ports, [9080]);
+    assert_eq!(settings.own_addresses, ["10.0.0.7".parse::<IpAddr>().unwrap()]);
+    assert_eq!((&*settings.workload.name, &*settings.workload.service), ("reviews", "books"));
+    let labels: Vec<_> = settings.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(labels, ["app=books", "team=a"]);
+    assert_eq!(settings.pod.unwrap().metadata["WORKLOAD_NAME"], "reviews");
+}
+
+#[test]
+fn what_is_given_wins_over_what_the_pod_says() {
+    let more = "--discovery-address cp.mesh.example:443 --metadata version=v9 --minimum-drain-time 9s --drain-time 7s";
+    let settings = check_pod(more, &POD, "").unwrap();
+    let Source::ControlPlane { address, server_name, .. } = &settings.source else { panic!() };
+    assert_eq!((address.as_str(), server_name.as_str()), ("cp.mesh.example:443", "cp.mesh.example"));
+    assert_eq!(&*settings.workload.version, "v9");
+    assert_eq!(settings.minimum_drain_time, Duration::from_secs(7), "never more than the bound");
+}
+
+#[test]
+fn what_is_missing_in_the_pod_is_told_together_with_wrong_arguments() {
+    let mistakes = check_pod("--drain-time soon", &POD[1..], "").unwrap_err();
+    assert_eq!(mistakes.0.len(), 2, "{mistakes}");
+    assert!(
+        mistakes.to_string().contains("POD_NAME is not set") && mistakes.to_string().contains("--drain-time")
+    );
+}

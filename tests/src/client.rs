@@ -1,8 +1,9 @@
 //! A client inside a workload: the test speaks, the workload's network carries it. Nothing between the test and the
-//! sidecar understands what is said.
+//! sidecar understands what is said. In a pod, the client is within the application itself.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +11,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper::{HeaderMap, Method, Request, Uri, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::load::LoadPlan;
 
@@ -19,18 +20,37 @@ use crate::load::LoadPlan;
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// A stream of bytes to wherever a workload can connect to.
-pub type Stream = BufReader<UnixStream>;
+pub type Stream = BufReader<Pin<Box<dyn Bytestream>>>;
+
+/// What a stream of bytes is made of: a Unix socket to a dialer, or a connection of one's own.
+pub trait Bytestream: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Bytestream for T {}
 
 /// Speaks from within a workload.
 #[derive(Clone, Debug)]
 pub struct Client {
-    socket: PathBuf,
+    way: Way,
     explicit: Option<String>,
+}
+
+/// How connections are made.
+#[derive(Clone, Debug)]
+enum Way {
+    /// By a dialer in the workload's network, that is asked on this socket.
+    Dialer(PathBuf),
+    /// By this process, which is in the workload's network.
+    Here,
 }
 
 impl Client {
     pub(crate) fn new(socket: PathBuf, explicit: Option<String>) -> Self {
-        Self { socket, explicit }
+        Self { way: Way::Dialer(socket), explicit }
+    }
+
+    /// Speaks from where this process is.
+    #[must_use]
+    pub fn here() -> Self {
+        Self { way: Way::Here, explicit: None }
     }
 
     /// Speaks through a dialer that a test started itself.
@@ -44,7 +64,16 @@ impl Client {
     /// # Errors
     /// What the workload was told.
     pub async fn connect(&self, place: &str) -> io::Result<Stream> {
-        let mut stream = BufReader::new(UnixStream::connect(&self.socket).await?);
+        let socket = match &self.way {
+            Way::Dialer(socket) => socket,
+            Way::Here => {
+                let stream = TcpStream::connect(place).await?;
+                stream.set_nodelay(true)?;
+                return Ok(BufReader::new(Box::pin(stream)));
+            }
+        };
+        let dialer: Pin<Box<dyn Bytestream>> = Box::pin(UnixStream::connect(socket).await?);
+        let mut stream = BufReader::new(dialer);
         stream.write_all(format!("{place}\n").as_bytes()).await?;
         let mut answer = String::new();
         stream.read_line(&mut answer).await?;

@@ -134,7 +134,7 @@ impl Load {
 }
 
 /// What came back.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Summary {
     /// Requests that ended, well or badly.
     pub requests: u64,

@@ -87,6 +87,7 @@ fn node() -> Node {
         cluster: "a.default".to_owned(),
         labels: BTreeMap::from([("app".to_owned(), "a".to_owned())]),
         service_account: "a".to_owned(),
+        metadata: std::collections::BTreeMap::new(),
         ports: vec![8080],
         interception_mode: "NONE".to_owned(),
         explicit: Some((

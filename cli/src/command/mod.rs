@@ -44,6 +44,7 @@ commands! {
     Ps => ps,
     Logs => logs,
     Apply => apply,
+    Inject => inject,
     Get => get,
     Delete => delete,
     Stat => stat,

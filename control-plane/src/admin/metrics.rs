@@ -12,9 +12,14 @@ use prometheus_client::registry::Registry;
 
 use super::pages::{Served, text};
 use crate::source::kubernetes::Contact;
+use crate::webhook::WebhookMetrics;
 
 /// The page, computed when it is asked for.
-pub(super) fn page(served: &Served, contact: Option<&Contact>) -> Response<Full<Bytes>> {
+pub(super) fn page(
+    served: &Served,
+    contact: Option<&Contact>,
+    webhooks: Option<&WebhookMetrics>,
+) -> Response<Full<Bytes>> {
     let Served { state, push } = served;
     let world = state.world().load_full();
     let findings = state.findings();
@@ -40,6 +45,9 @@ pub(super) fn page(served: &Served, contact: Option<&Contact>) -> Response<Full<
         age.set(contact.age().as_secs_f64());
         let help = "Since the API server was last heard of: how old what is known of the cluster may be";
         registry.register("weft_source_age_seconds", help, age);
+    }
+    if let Some(webhooks) = webhooks {
+        webhooks.register(&mut registry);
     }
     let compiles = push.compiler().compiles();
     let mut counter = |name: &str, help: &str, value: u64| {

@@ -13,12 +13,14 @@ use crate::compile::WorldCompiler;
 use crate::push::Push;
 use crate::source::kubernetes::Contact;
 use crate::state::MeshState;
+use crate::webhook::WebhookMetrics;
 
 /// Pages and what they show. They can be served before there is a mesh: then they say so.
 #[derive(Default)]
 pub struct Pages {
     mesh: OnceLock<Served>,
     contact: OnceLock<Contact>,
+    webhooks: OnceLock<WebhookMetrics>,
     leaving: AtomicBool,
 }
 
@@ -53,6 +55,11 @@ impl Pages {
         let _ = self.contact.set(contact);
     }
 
+    /// Shows what the webhooks count.
+    pub fn count_webhooks(&self, metrics: WebhookMetrics) {
+        let _ = self.webhooks.set(metrics);
+    }
+
     /// Says from now on that others are to be asked.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
@@ -80,7 +87,7 @@ impl Pages {
         }
         let Some(served) = self.mesh.get() else { return self.ready() };
         match path {
-            "/metrics" => metrics::page(served, self.contact.get()),
+            "/metrics" => metrics::page(served, self.contact.get(), self.webhooks.get()),
             "/debug/world" => text(StatusCode::OK, world(&served.state)),
             "/debug/findings" => {
                 let findings = served.state.findings();

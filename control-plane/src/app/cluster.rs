@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use weft_model::clock::Clock;
 
-use super::{Failure, Mesh, authority_settings, mesh_settings, monitor, serve};
+use super::{Failure, Mesh, authority_settings, mesh_settings, monitor, serve, webhooks};
 use crate::admin::Pages;
 use crate::authority::{AcceptorSettings, Attestor, CertificateAuthority, RootSource};
 use crate::kubernetes::{
@@ -63,6 +63,15 @@ pub(super) async fn run(settings: Settings) -> Result<(), Failure> {
     let sources: Vec<&dyn Source> = vec![&source];
     let state = MeshState::of_sources(mesh, settings.networks(), &sources);
     let (stop, stopped) = watch::channel(false);
+    let dns_names = dns_names(cluster, &settings.cluster_domain);
+    let parts = webhooks::Parts {
+        client: client.clone(),
+        authority: authority.clone(),
+        namespaces: source.namespaces(),
+        state: state.clone(),
+        dns_names: dns_names.clone(),
+    };
+    webhooks::start(cluster, parts, &pages, stopped.clone()).await?;
     let election = elect(cluster, &client, stopped);
     tokio::spawn(while_leading(election.leading.clone(), {
         let (client, authority, namespaces) = (client.clone(), authority.clone(), source.namespaces());
@@ -81,7 +90,7 @@ pub(super) async fn run(settings: Settings) -> Result<(), Failure> {
         acceptor: AcceptorSettings {
             namespace: cluster.namespace.clone(),
             service_account: NAME.to_owned(),
-            dns_names: dns_names(cluster, &settings.cluster_domain),
+            dns_names,
             ..AcceptorSettings::default()
         },
         discovery_address: Some(format!(

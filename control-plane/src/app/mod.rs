@@ -6,6 +6,7 @@ mod lanes;
 mod listen;
 mod presence;
 mod standalone;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

@@ -14,13 +14,14 @@ use tokio::sync::watch;
 pub fn follow_key(
     client: Client,
     namespace: &str,
-    name: &'static str,
+    name: &str,
     key: &'static str,
 ) -> watch::Receiver<Option<String>> {
     let (sender, receiver) = watch::channel(None);
     let api: Api<ConfigMap> = Api::namespaced(client, namespace);
+    let name = name.to_owned();
     tokio::spawn(async move {
-        let mut versions = std::pin::pin!(watch_object(api, name).default_backoff());
+        let mut versions = std::pin::pin!(watch_object(api, &name).default_backoff());
         loop {
             let version = tokio::select! {
                 version = versions.next() => version,
@@ -35,7 +36,7 @@ pub fn follow_key(
                         changed
                     });
                 }
-                Some(Err(error)) => tracing::debug!(%error, name, "the watch of a ConfigMap has failed"),
+                Some(Err(error)) => tracing::debug!(%error, %name, "the watch of a ConfigMap has failed"),
                 None => return,
             }
         }

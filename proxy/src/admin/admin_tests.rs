@@ -162,6 +162,7 @@ async fn it_is_ready_from_the_configuration_until_it_drains() {
             cluster: "a.default".to_owned(),
             labels: std::collections::BTreeMap::new(),
             service_account: "a".to_owned(),
+            metadata: std::collections::BTreeMap::new(),
             ports: Vec::new(),
             interception_mode: "NONE".to_owned(),
             explicit: None,

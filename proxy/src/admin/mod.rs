@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::discovery::Discovery;
 
 pub use pages::{Content, Door, Page, page};
+pub(crate) use server::listen;
 pub use server::{Admin, AdminAddresses};
 
 /// Why a proxy that drains takes no traffic.

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
@@ -59,7 +60,7 @@ impl Admin {
         let mut tcp = Vec::new();
         for (door, address) in doors {
             let Some(address) = address else { continue };
-            let listener = TcpListener::bind(address).await;
+            let listener = listen(address);
             let named =
                 |error: io::Error| io::Error::new(error.kind(), format!("{address} ({door:?}): {error}"));
             tcp.push((door, listener.map_err(named)?));
@@ -107,6 +108,28 @@ impl Admin {
         while doors.join_next().await.is_some() {}
     }
 }
+
+/// Takes an address. `[::]` stands for every address of the machine, of IPv4 too, and works without IPv6.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)) {
+        Ok(socket) => socket,
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+            return listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())));
+        }
+        Err(error) => return Err(error),
+    };
+    if address.is_ipv6() {
+        socket.set_only_v6(address.ip() != Ipv6Addr::UNSPECIFIED)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Clients that wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// Binds the socket for `weft`.
 fn bind_socket(path: &Path) -> io::Result<UnixListener> {

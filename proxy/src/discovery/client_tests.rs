@@ -33,6 +33,7 @@ fn settings() -> DiscoverySettings {
         cluster: "a.default".to_owned(),
         labels: std::collections::BTreeMap::new(),
         service_account: "a".to_owned(),
+        metadata: std::collections::BTreeMap::new(),
         ports: Vec::new(),
         interception_mode: "REDIRECT".to_owned(),
         explicit: None,

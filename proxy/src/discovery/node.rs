@@ -18,6 +18,8 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Of the workload.
     pub service_account: String,
+    /// What else is told of the workload, by Istio's keys such as `NODE_NAME`.
+    pub metadata: BTreeMap<&'static str, String>,
     /// Ports that the workload listens on.
     pub ports: Vec<u16>,
     /// `REDIRECT`, `TPROXY` or `NONE` (explicit mode).
@@ -42,6 +44,7 @@ impl Node {
             ("INTERCEPTION_MODE", text(&self.interception_mode)),
             ("WEFT_VERSION", text(version)),
         ];
+        metadata.extend(self.metadata.iter().map(|(key, value)| (*key, text(value))));
         if let Some((outbound, inbound)) = &self.explicit {
             let ports = inbound
                 .iter()

@@ -54,7 +54,8 @@ pub(super) async fn obtain(
     Ok(certificate)
 }
 
-/// A token when there is no certificate that still proves who we are. An expired certificate without a token is
+/// A token when there is no certificate that still proves who we are, or when it is to be shown each time. Then a
+/// certificate alone is tried when the token was refused: what checks tokens may be away. An expired certificate without a token is
 /// tried: the authority accepts one that ended not long ago, so that a laptop that slept need not join again.
 fn credential(
     settings: &IdentitySettings,
@@ -62,13 +63,14 @@ fn credential(
     now: SystemTime,
 ) -> Result<Option<JoinToken>, IdentityError> {
     let current = identity.current();
-    if current.as_ref().is_some_and(|certificate| now < certificate.not_after()) {
+    let each_time = matches!(settings.token, TokenSource::Projected(_));
+    if !each_time && current.as_ref().is_some_and(|certificate| now < certificate.not_after()) {
         return Ok(None);
     }
     let token = match &settings.token {
         TokenSource::None => None,
         TokenSource::Token(token) => Some(token.clone()),
-        TokenSource::File(path) => match std::fs::read_to_string(path) {
+        TokenSource::File(path) | TokenSource::Projected(path) => match std::fs::read_to_string(path) {
             Ok(text) => JoinToken::parse(&text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(IdentityError::file("read", path)(error)),
@@ -78,7 +80,9 @@ fn credential(
         (None, None) => Err(IdentityError::NoCredential),
         // The token may have been used for the first certificate already, the certificate may have ended too long
         // ago: each is tried in turn.
-        (Some(_), Some(_)) if identity.renewal(|state| state.failures).is_multiple_of(2) => Ok(None),
+        (Some(_), Some(_)) if identity.renewal(|state| state.failures).is_multiple_of(2) != each_time => {
+            Ok(None)
+        }
         _ => Ok(token),
     }
 }

@@ -69,6 +69,9 @@ pub enum TokenSource {
     /// Read anew at each attempt, so that an expired token can be replaced without a restart. Kubernetes replaces
     /// projected tokens in this way.
     File(PathBuf),
+    /// As [`TokenSource::File`], and shown with every request: a service account's token, which says each time that
+    /// the account is still there.
+    Projected(PathBuf),
 }
 
 /// What is needed to hold an identity.
@@ -84,7 +87,7 @@ pub struct IdentitySettings {
     pub state_dir: PathBuf,
     /// PEM file with the roots that vouch for the control plane.
     pub trust_bundle: PathBuf,
-    /// For the first certificate, and after the last has expired.
+    /// For the first certificate, and after the last has expired; or for each.
     pub token: TokenSource,
     /// Asked for; the authority may grant less. Its default when absent.
     pub lifetime: Option<Duration>,

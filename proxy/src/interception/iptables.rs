@@ -12,6 +12,7 @@ use super::setting::Interception;
 #[path = "iptables_tests.rs"]
 pub(super) mod tests;
 
+/// `iptables-save` writes them back word for word.
 const JUMPS: [&str; 2] = ["-A OUTPUT -j WEFT_OUTPUT", "-A PREROUTING -p tcp -j WEFT_INBOUND"];
 const CHAINS: [&str; 2] = ["WEFT_OUTPUT", "WEFT_INBOUND"];
 
@@ -68,6 +69,10 @@ fn render(rule: &Rule) -> String {
     for condition in &rule.conditions {
         words.push(match condition {
             Condition::Mark(mark) => format!("-m mark --mark {mark:#x}"),
+            Condition::User(uid) => format!("-m owner --uid-owner {uid}"),
+            Condition::Group(gid) => format!("-m owner --gid-owner {gid}"),
+            Condition::From(name) => format!("-i {name}"),
+            Condition::To(name) => format!("-o {name}"),
             Condition::ToLoopback => "-o lo".to_owned(),
             Condition::Tcp => "-p tcp".to_owned(),
             Condition::Udp => "-p udp".to_owned(),

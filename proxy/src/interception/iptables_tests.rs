@@ -1,3 +1,4 @@
+use super::super::setting::Own;
 use super::*;
 
 /// A setting that uses every field.
@@ -6,11 +7,15 @@ pub(in super::super) fn everything() -> Interception {
         outbound_port: 25001,
         inbound_port: 25006,
         dns_port: None,
-        mark: 0x77,
+        own: Own::Process { uid: 1337, gid: 1338 },
+        excluded_uids: [7].into(),
+        excluded_gids: [8].into(),
+        excluded_interfaces: ["net1".to_owned()].into(),
+        included_outbound_ports: [9443].into(),
         included_inbound_ports: Some([8080, 9080].into()),
         excluded_inbound_ports: [22, 15021].into(),
         excluded_outbound_ports: [3306, 5432].into(),
-        included_outbound_ranges: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
+        included_outbound_ranges: Some(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]),
         excluded_outbound_ranges: vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/32".parse().unwrap()],
     }
 }

@@ -3,7 +3,7 @@
 //! In both chains the first rule that matches decides; a packet that none matches passes. NAT looks at the first
 //! packet of a connection only, the rest follows it, so the rules cost an established connection nothing.
 
-use super::setting::{Cidr, Interception};
+use super::setting::{Cidr, Interception, Own};
 
 #[cfg(test)]
 #[path = "rules_tests.rs"]
@@ -32,6 +32,14 @@ pub enum Chain {
 pub enum Condition {
     /// Its socket carries this mark.
     Mark(u32),
+    /// The process that sends it runs as this user.
+    User(u32),
+    /// The process that sends it runs as this group.
+    Group(u32),
+    /// It arrives through the interface of this name. For [`Chain::Prerouting`].
+    From(String),
+    /// It leaves through the interface of this name. For [`Chain::Output`].
+    To(String),
     /// It leaves through the loopback interface: its destination is this workload, by whichever address.
     ToLoopback,
     /// It is TCP.
@@ -89,16 +97,28 @@ fn output(conditions: Vec<Condition>, verdict: Verdict, why: &'static str) -> Ru
 }
 
 fn own_packets(setting: &Interception, rules: &mut Vec<Rule>) {
-    rules.push(output(
-        vec![Condition::Mark(setting.self_mark()), Condition::ToLoopback, Condition::Tcp],
-        Verdict::Redirect(setting.inbound_port),
-        "A workload that calls its own service: the proxy's connection comes back in through the inbound port.",
-    ));
-    rules.push(output(
-        vec![Condition::Mark(setting.mark)],
-        Verdict::Pass,
-        "The proxy's own packets, to other workloads or to its application: caught again they would go in circles.",
-    ));
+    let own = match setting.own {
+        Own::Mark(mark) => vec![Condition::Mark(mark)],
+        Own::Process { uid, gid } => vec![Condition::User(uid), Condition::Group(gid)],
+    };
+    for condition in own {
+        rules.push(output(
+            vec![condition],
+            Verdict::Pass,
+            "The proxy's own packets, to other workloads or to its application: caught again they would go in circles.",
+        ));
+    }
+    let users = setting.excluded_uids.iter().map(|uid| Condition::User(*uid));
+    let groups = setting.excluded_gids.iter().map(|gid| Condition::Group(*gid));
+    for condition in users.chain(groups) {
+        rules.push(output(vec![condition], Verdict::Pass, "A user or a group that was excluded."));
+    }
+    for name in &setting.excluded_interfaces {
+        let why = "An interface that was excluded.";
+        rules.push(output(vec![Condition::To(name.clone())], Verdict::Pass, why));
+        let conditions = vec![Condition::From(name.clone())];
+        rules.push(Rule { chain: Chain::Prerouting, conditions, verdict: Verdict::Pass, why });
+    }
 }
 
 fn dns(setting: &Interception, rules: &mut Vec<Rule>) {
@@ -133,11 +153,15 @@ fn outbound(setting: &Interception, family: Family, rules: &mut Vec<Rule>) {
         ));
     }
     let redirect = Verdict::Redirect(setting.outbound_port);
-    if setting.included_outbound_ranges.is_empty() {
+    let Some(ranges) = &setting.included_outbound_ranges else {
         let why = "Everything else that leaves goes through the proxy.";
-        rules.push(output(vec![Condition::Tcp], redirect, why));
+        return rules.push(output(vec![Condition::Tcp], redirect, why));
+    };
+    for port in &setting.included_outbound_ports {
+        let why = "An outbound port that goes through the proxy, wherever it leads.";
+        rules.push(output(vec![Condition::Tcp, Condition::Port(*port)], redirect, why));
     }
-    for range in setting.included_outbound_ranges.iter().filter(|range| family.has(**range)) {
+    for range in ranges.iter().filter(|range| family.has(**range)) {
         rules.push(output(
             vec![Condition::Tcp, Condition::Destination(*range)],
             redirect,

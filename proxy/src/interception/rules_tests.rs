@@ -3,6 +3,9 @@ use super::*;
 /// A packet, as the rules see one.
 struct Packet {
     mark: u32,
+    uid: u32,
+    gid: u32,
+    interface: &'static str,
     to_loopback: bool,
     udp: bool,
     port: u16,
@@ -10,12 +13,24 @@ struct Packet {
     ranges: Vec<Cidr>,
 }
 
-const PLAIN: Packet = Packet { mark: 0, to_loopback: false, udp: false, port: 80, ranges: Vec::new() };
+const PLAIN: Packet = Packet {
+    mark: 0,
+    uid: 1000,
+    gid: 1000,
+    interface: "eth0",
+    to_loopback: false,
+    udp: false,
+    port: 80,
+    ranges: Vec::new(),
+};
 
 /// What the kernel would do.
 fn decide(setting: &Interception, chain: Chain, packet: &Packet) -> Verdict {
     let matches = |condition: &Condition| match condition {
         Condition::Mark(mark) => packet.mark == *mark,
+        Condition::User(uid) => packet.uid == *uid,
+        Condition::Group(gid) => packet.gid == *gid,
+        Condition::From(name) | Condition::To(name) => packet.interface == name,
         Condition::ToLoopback => packet.to_loopback,
         Condition::Tcp => !packet.udp,
         Condition::Udp => packet.udp,
@@ -39,11 +54,32 @@ fn what_leaves_goes_to_the_proxy_but_the_proxys_own_packets_pass() {
 }
 
 #[test]
-fn a_workload_reaches_itself_by_its_address_directly_and_by_its_service_through_its_proxy() {
+fn in_a_pod_the_proxy_is_told_by_its_user_or_group_and_others_can_be_excluded() {
+    let setting = Interception {
+        own: Own::Process { uid: 1337, gid: 1338 },
+        excluded_uids: [7].into(),
+        excluded_gids: [8].into(),
+        excluded_interfaces: ["net1".to_owned()].into(),
+        ..Interception::default()
+    };
+    for passes in [
+        Packet { uid: 1337, ..PLAIN },
+        Packet { gid: 1338, port: 53, ..PLAIN },
+        Packet { uid: 7, port: 53, ..PLAIN },
+        Packet { gid: 8, ..PLAIN },
+        Packet { interface: "net1", ..PLAIN },
+    ] {
+        assert_eq!(decide(&setting, Chain::Output, &passes), Verdict::Pass);
+    }
+    assert_eq!(decide(&setting, Chain::Output, &Packet { mark: 0x539, ..PLAIN }), Verdict::Redirect(15001));
+    assert_eq!(decide(&setting, Chain::Prerouting, &Packet { interface: "net1", ..PLAIN }), Verdict::Pass);
+    assert_eq!(decide(&setting, Chain::Prerouting, &PLAIN), Verdict::Redirect(15006));
+}
+
+#[test]
+fn a_workload_reaches_itself_directly() {
     let setting = Interception::default();
     assert_eq!(decide(&setting, Chain::Output, &Packet { to_loopback: true, ..PLAIN }), Verdict::Pass);
-    let by_service = Packet { mark: 0x53a, to_loopback: true, ..PLAIN };
-    assert_eq!(decide(&setting, Chain::Output, &by_service), Verdict::Redirect(15006));
 }
 
 #[test]
@@ -74,7 +110,8 @@ fn exclusions_win_over_inclusions_on_the_way_out() {
     let inner: Cidr = "10.1.0.0/16".parse().unwrap();
     let outer: Cidr = "10.0.0.0/8".parse().unwrap();
     let setting = Interception {
-        included_outbound_ranges: vec![outer],
+        included_outbound_ranges: Some(vec![outer]),
+        included_outbound_ports: [8443].into(),
         excluded_outbound_ranges: vec![inner],
         excluded_outbound_ports: [5432].into(),
         ..Interception::default()
@@ -84,6 +121,10 @@ fn exclusions_win_over_inclusions_on_the_way_out() {
     assert_eq!(decide(&setting, Chain::Output, &packet(vec![outer], 5432)), Verdict::Pass);
     assert_eq!(decide(&setting, Chain::Output, &packet(vec![outer, inner], 80)), Verdict::Pass);
     assert_eq!(decide(&setting, Chain::Output, &packet(vec![], 80)), Verdict::Pass);
+    assert_eq!(decide(&setting, Chain::Output, &packet(vec![], 8443)), Verdict::Redirect(15001));
+    assert_eq!(decide(&setting, Chain::Output, &packet(vec![inner], 8443)), Verdict::Pass);
+    let none = Interception { included_outbound_ranges: Some(Vec::new()), ..Interception::default() };
+    assert_eq!(decide(&none, Chain::Output, &PLAIN), Verdict::Pass);
 }
 
 #[test]
@@ -93,6 +134,8 @@ fn what_arrives_goes_to_the_proxy_but_its_own_ports_answer_themselves() {
     for port in [15000, 15020, 15021, 15090] {
         assert_eq!(decide(&setting, Chain::Prerouting, &Packet { port, ..PLAIN }), Verdict::Pass);
     }
+    let none = Interception { included_inbound_ports: Some([].into()), ..Interception::default() };
+    assert_eq!(decide(&none, Chain::Prerouting, &PLAIN), Verdict::Pass);
     let some = Interception { included_inbound_ports: Some([8080].into()), ..Interception::default() };
     assert_eq!(decide(&some, Chain::Prerouting, &PLAIN), Verdict::Pass);
     assert_eq!(decide(&some, Chain::Prerouting, &Packet { port: 8080, ..PLAIN }), Verdict::Redirect(15006));

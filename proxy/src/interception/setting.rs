@@ -30,6 +30,22 @@ pub struct Cidr {
     prefix: u8,
 }
 
+/// How the proxy's own packets are told from the workload's. They must pass: caught again they would go in circles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Own {
+    /// By the mark of their sockets, never 0, which is the mark of every other packet. Setting one needs
+    /// `CAP_NET_ADMIN`.
+    Mark(u32),
+    /// By the user, or by the group, that the proxy runs as: it needs no capability then, as in a pod. Nothing else
+    /// of the workload may run as either.
+    Process {
+        /// User id.
+        uid: u32,
+        /// Group id.
+        gid: u32,
+    },
+}
+
 /// Which packets are intercepted, and to where. Made by [`Interception::check`], so that the ports differ from
 /// each other and none is zero.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,16 +56,24 @@ pub struct Interception {
     pub inbound_port: u16,
     /// Outgoing DNS (UDP and TCP port 53) is redirected here; `None` leaves DNS alone.
     pub dns_port: Option<u16>,
-    /// Packets with this mark are the proxy's own and pass. Never 0, which is the mark of every other packet.
-    pub mark: u32,
+    /// How the proxy's own packets are told.
+    pub own: Own,
+    /// Packets of these users pass, names included.
+    pub excluded_uids: BTreeSet<u32>,
+    /// Packets of these groups pass, names included.
+    pub excluded_gids: BTreeSet<u32>,
+    /// What arrives or leaves through these interfaces passes.
+    pub excluded_interfaces: BTreeSet<String>,
     /// Incoming ports that are intercepted; `None` for all.
     pub included_inbound_ports: Option<BTreeSet<u16>>,
     /// Incoming ports that are not intercepted.
     pub excluded_inbound_ports: BTreeSet<u16>,
     /// Destination ports that are not intercepted on the way out.
     pub excluded_outbound_ports: BTreeSet<u16>,
-    /// Only these destinations are intercepted on the way out; empty for all.
-    pub included_outbound_ranges: Vec<Cidr>,
+    /// Destination ports that are intercepted on the way out although their destination is in no included range.
+    pub included_outbound_ports: BTreeSet<u16>,
+    /// Only these destinations are intercepted on the way out; `None` for all.
+    pub included_outbound_ranges: Option<Vec<Cidr>>,
     /// These destinations are not intercepted on the way out.
     pub excluded_outbound_ranges: Vec<Cidr>,
 }
@@ -65,35 +89,35 @@ impl Default for Interception {
             outbound_port: OUTBOUND_PORT,
             inbound_port: INBOUND_PORT,
             dns_port: Some(DNS_PORT),
-            mark: MARK,
+            own: Own::Mark(MARK),
+            excluded_uids: BTreeSet::new(),
+            excluded_gids: BTreeSet::new(),
+            excluded_interfaces: BTreeSet::new(),
             included_inbound_ports: None,
             excluded_inbound_ports: OWN_PORTS.into(),
             excluded_outbound_ports: BTreeSet::new(),
-            included_outbound_ranges: Vec::new(),
+            included_outbound_ports: BTreeSet::new(),
+            included_outbound_ranges: None,
             excluded_outbound_ranges: Vec::new(),
         }
     }
 }
 
 impl Interception {
-    /// The mark of an upstream connection to the workload's own address: the one after [`Self::mark`].
-    #[must_use]
-    pub fn self_mark(&self) -> u32 {
-        self.mark + 1
-    }
-
     /// Refuses what cannot work.
     ///
     /// # Errors
     /// Every mistake at once.
     pub fn check(self) -> Result<Self, InterceptionError> {
         let mut mistakes = Vec::new();
-        if self.mark == 0 || self.mark == u32::MAX {
-            mistakes.push(format!(
-                "mark {:#x} cannot tell the proxy's packets from others; choose one between 1 and {:#x}",
-                self.mark,
-                u32::MAX - 1
-            ));
+        match self.own {
+            Own::Mark(0) => mistakes.push(
+                "mark 0x0 cannot tell the proxy's packets from others: choose another number".to_owned(),
+            ),
+            Own::Process { uid: 0, .. } | Own::Process { gid: 0, .. } => mistakes.push(
+                "the proxy must not run as user or group 0: what root sends would pass unseen".to_owned(),
+            ),
+            Own::Mark(_) | Own::Process { .. } => {}
         }
         let ports = [
             ("outbound", Some(self.outbound_port)),
@@ -116,7 +140,17 @@ impl Interception {
                 mistakes.push(format!("inbound port {port} is both included and excluded"));
             }
         }
-        for range in &self.included_outbound_ranges {
+        for port in self.included_outbound_ports.intersection(&self.excluded_outbound_ports) {
+            mistakes.push(format!("outbound port {port} is both included and excluded"));
+        }
+        for name in &self.excluded_interfaces {
+            if !is_interface_name(name) {
+                mistakes.push(format!(
+                    "`{name}` is no name of an interface: at most {INTERFACE_NAME} letters, digits, `.`, `-`, `_`, `@`"
+                ));
+            }
+        }
+        for range in self.included_outbound_ranges.iter().flatten() {
             if self.excluded_outbound_ranges.contains(range) {
                 mistakes.push(format!("outbound range {range} is both included and excluded"));
             }
@@ -125,7 +159,28 @@ impl Interception {
     }
 }
 
+/// Bytes of an interface's name at most (`IFNAMSIZ` without the zero at the end).
+const INTERFACE_NAME: usize = 15;
+
+/// Stricter than the kernel, because it becomes a word of a packet filter's language.
+fn is_interface_name(name: &str) -> bool {
+    (1..=INTERFACE_NAME).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_@".contains(&byte))
+}
+
 impl Cidr {
+    /// Its first address.
+    #[must_use]
+    pub fn first(self) -> IpAddr {
+        self.address
+    }
+
+    /// Leading bits that count.
+    #[must_use]
+    pub fn prefix(self) -> u8 {
+        self.prefix
+    }
+
     /// Whether it is a range of IPv4 addresses.
     #[must_use]
     pub fn is_ipv4(self) -> bool {

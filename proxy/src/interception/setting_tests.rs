@@ -10,21 +10,38 @@ fn every_mistake_of_a_setting_is_reported_at_once() {
     let refused = Interception {
         outbound_port: 15006,
         dns_port: Some(0),
-        mark: 0,
+        own: Own::Mark(0),
+        excluded_interfaces: ["eth0; flush ruleset".to_owned()].into(),
+        included_outbound_ports: [5432].into(),
+        excluded_outbound_ports: [5432].into(),
         included_inbound_ports: Some([8080].into()),
         excluded_inbound_ports: [8080].into(),
-        included_outbound_ranges: vec!["10.0.0.0/8".parse().unwrap()],
+        included_outbound_ranges: Some(vec!["10.0.0.0/8".parse().unwrap()]),
         excluded_outbound_ranges: vec!["10.9.9.9/8".parse().unwrap()],
         ..Interception::default()
     }
     .check()
     .unwrap_err();
-    assert_eq!(refused.0.len(), 5, "{refused}");
+    assert_eq!(refused.0.len(), 7, "{refused}");
     let text = refused.to_string();
-    for part in
-        ["mark 0x0", "both 15006", "DNS port must not be 0", "port 8080 is both", "10.0.0.0/8 is both"]
-    {
+    for part in [
+        "mark 0x0",
+        "both 15006",
+        "DNS port must not be 0",
+        "port 8080 is both",
+        "10.0.0.0/8 is both",
+        "`eth0; flush ruleset` is no name",
+        "port 5432 is both",
+    ] {
         assert!(text.contains(part), "`{part}` is missing in: {text}");
+    }
+}
+
+#[test]
+fn the_proxy_is_not_told_by_being_root() {
+    for own in [Own::Process { uid: 0, gid: 1337 }, Own::Process { uid: 1337, gid: 0 }] {
+        let refused = Interception { own, ..Interception::default() }.check().unwrap_err();
+        assert!(refused.to_string().contains("user or group 0"), "{refused}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 use tokio::net::TcpStream;
-use weft_model::listener::{ConnectionFacts, FilterChain, Listener, NetworkFilter, Transport};
+use weft_model::listener::{ConnectionFacts, Direction, FilterChain, Listener, NetworkFilter, Transport};
 
 use super::chain::{ChosenChain, needed_inspection};
 use super::original_dst::{original_destination, unmapped};
@@ -102,6 +102,11 @@ fn destination(
     }
     let destination = original_destination(stream, local);
     if destination == local {
+        if entry.direction == Direction::Inbound
+            && let Some(meant) = worker.shared.upstream.own_calls.destination(remote)
+        {
+            return Some(meant);
+        }
         // Passing it on would bring it here again, without end.
         let count = worker.shared.statistics.count(Event::Loop, destination.port());
         if count.is_power_of_two() {

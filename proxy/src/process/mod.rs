@@ -4,7 +4,7 @@
 //! thread's own runtime, so that it can never hold up a request.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,10 +20,12 @@ use crate::dns::{DnsSettings, Resolver};
 use crate::drain::Drain;
 use crate::filters::trace_context::Sampling;
 use crate::identity::{
-    CertificateError, ControlPlane, Identity, IdentityError, IdentitySettings, TokenSource, TrustBundle,
-    TrustBundleError, WorkloadCertificate, channel, renew,
+    CertificateError, ControlPlane, Identity, IdentityError, IdentitySettings, TrustBundle, TrustBundleError,
+    WorkloadCertificate, channel, renew,
 };
 use crate::listener::statistics::ListenerStatistics;
+use crate::own_calls::OwnCalls;
+use crate::probes::{self, ProbeServer};
 use crate::settings::{Mode, Settings, Source};
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tls::ServerAcceptor;
@@ -127,9 +129,8 @@ async fn start_and_wait(
         (0..settings.concurrency).map(|number| WorkerHandle::start(shared.clone(), number)).collect();
     let workers = workers?;
     let quit = Arc::new(Notify::new());
-    let inquiries = workers.iter().map(WorkerHandle::inquiry).collect();
     let observed = Observed { telemetry: telemetry.clone(), shared: shared.clone() };
-    let mut state = admin_state(settings, &shared, drain, inquiries, observed, quit.clone());
+    let mut state = admin_state(settings, &shared, drain, &workers, observed, quit.clone());
     state.log_level = log_level;
     if let Some(address) = settings.dns_address {
         let mut dns = DnsSettings::new(address, resolvers(settings), &settings.node.domain);
@@ -142,6 +143,16 @@ async fn start_and_wait(
     }
     let admin = Admin::bind(state, &admin_addresses(settings)).await?;
     tokio::spawn(admin.run());
+    if let Some(pod) = &settings.pod {
+        let quit = quit.clone();
+        let probes = ProbeServer::bind(
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, probes::PORT)),
+            pod.probes.clone(),
+            settings.node.address,
+            Arc::new(move || quit.notify_one()),
+        )?;
+        tokio::spawn(probes.run());
+    }
     let reports = telemetry::Reporting::start(settings, &telemetry, shared.identity.as_ref());
     tokio::select! {
         _ = terminate.recv() => {}
@@ -150,7 +161,7 @@ async fn start_and_wait(
     }
     tracing::info!(open = shared.open.count(), "draining for at most {:?}", settings.drain_time);
     let cut = tokio::select! {
-        cut = drain.run(settings.drain_time) => cut,
+        cut = drain.run(settings.minimum_drain_time, settings.drain_time) => cut,
         _ = terminate.recv() => shared.open.count(),
         _ = interrupt.recv() => shared.open.count(),
     };
@@ -190,23 +201,20 @@ pub(crate) fn name_servers(text: &str) -> impl Iterator<Item = SocketAddr> {
 
 /// Begins to ask for a certificate, and with it for the configuration.
 fn control_plane(settings: &Settings) -> Result<(Discovery, Identity), StartError> {
-    let Source::ControlPlane { address, trust_bundle, join_token, identity: own, state_dir } =
+    let Source::ControlPlane { address, server_name, trust_bundle, join_token, identity: own, state_dir } =
         &settings.source
     else {
         return Err(io::Error::other("there is no control plane").into());
     };
-    let control_plane = ControlPlane {
-        address: address.clone(),
-        server_name: ControlPlane::SERVER_NAME.to_owned(),
-        mark: settings.mark,
-    };
+    let control_plane =
+        ControlPlane { address: address.clone(), server_name: server_name.clone(), mark: settings.mark };
     let identity_settings = IdentitySettings {
         identity: own.clone(),
         workload: Some(settings.node.workload.clone()),
         control_plane: control_plane.clone(),
         state_dir: state_dir.clone(),
         trust_bundle: trust_bundle.clone(),
-        token: join_token.clone().map_or(TokenSource::None, TokenSource::File),
+        token: join_token.clone(),
         lifetime: None,
     };
     let clock = Clock::system();
@@ -232,6 +240,7 @@ fn node(settings: &Settings, service_account: &str) -> Node {
         cluster: format!("{}.{}", settings.workload.service, settings.workload.namespace),
         labels: settings.labels.clone(),
         service_account: service_account.to_owned(),
+        metadata: settings.pod.as_ref().map(|pod| pod.metadata.clone()).unwrap_or_default(),
         ports: settings.app_ports.clone(),
         interception_mode: match settings.mode {
             Mode::Intercept => "REDIRECT",
@@ -264,7 +273,8 @@ fn shared(
         statistics: ListenerStatistics::default(),
         upstream: UpstreamSettings {
             mark: settings.mark,
-            own: Some(settings.node.address),
+            own: settings.own_addresses.clone(),
+            own_calls: OwnCalls::default(),
             workers: u32::try_from(settings.concurrency).unwrap_or(u32::MAX),
             identity,
             workload: Some(settings.workload.clone()),

@@ -1,12 +1,12 @@
 //! What the admin pages show and do.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::telemetry::Observed;
 use crate::admin::{AdminAddresses, AdminState, DRAINING};
@@ -14,17 +14,19 @@ use crate::drain::Drain;
 use crate::identity::IdentityStatus;
 use crate::settings::{Mode, Settings, Source};
 use crate::upstream::ClusterStats;
-use crate::worker::{Inquiry, Shared};
+use crate::worker::{Inquiry, Shared, WorkerHandle};
 
 /// What the admin pages show and do.
 pub(super) fn admin_state(
     settings: &Settings,
     shared: &Arc<Shared>,
     drain: &Arc<Drain>,
-    inquiries: Vec<Inquiry>,
+    workers: &[WorkerHandle],
     observed: Observed,
     quit: Arc<Notify>,
 ) -> AdminState {
+    let inquiries: Vec<Inquiry> = workers.iter().map(WorkerHandle::inquiry).collect();
+    let bound: Vec<_> = workers.iter().map(WorkerHandle::bound).collect();
     let mut state = AdminState::new(shared.discovery.clone(), settings.node.to_string());
     state.not_ready = {
         let shared = shared.clone();
@@ -32,8 +34,10 @@ pub(super) fn admin_state(
             if shared.drain.is_draining() {
                 return Some(DRAINING.to_owned());
             }
-            let waits = shared.identity.as_ref().is_some_and(|identity| identity.current().is_none());
-            waits.then(|| "no certificate yet".to_owned())
+            if shared.identity.as_ref().is_some_and(|identity| identity.current().is_none()) {
+                return Some("no certificate yet".to_owned());
+            }
+            unbound(&shared, &bound)
         })
     };
     state.metrics = Arc::new(move || {
@@ -48,6 +52,17 @@ pub(super) fn admin_state(
     state.drain = Arc::new(move || for_drain.begin());
     state.quit = Arc::new(move || quit.notify_one());
     state
+}
+
+/// The first address that traffic is redirected to and that a worker does not listen at yet: what is sent there now
+/// would be refused. A machine without IPv6 never listens there, so that IPv4 alone is looked at.
+fn unbound(shared: &Shared, workers: &[watch::Receiver<Vec<SocketAddr>>]) -> Option<String> {
+    let snapshot = shared.discovery.snapshot.load();
+    let redirected =
+        snapshot.listeners.values().filter(|listener| listener.bind && listener.use_original_dst);
+    let mut addresses = redirected.flat_map(|listener| &listener.addresses).filter(|it| it.is_ipv4());
+    let missing = addresses.find(|it| workers.iter().any(|bound| !bound.borrow().contains(it)))?;
+    Some(format!("not listening at {missing} yet"))
 }
 
 /// What all workers say of their clusters, by name.
@@ -91,10 +106,15 @@ fn certificates(status: &IdentityStatus) -> Value {
 pub(super) fn admin_addresses(settings: &Settings) -> AdminAddresses {
     let own_network =
         settings.mode == Mode::Intercept && matches!(settings.source, Source::ControlPlane { .. });
+    // The kubelet asks from outside of the pod, at whichever of its addresses.
+    let readiness: IpAddr = match settings.pod {
+        Some(_) => Ipv6Addr::UNSPECIFIED.into(),
+        None => Ipv4Addr::LOCALHOST.into(),
+    };
     AdminAddresses {
         admin: Some(settings.admin_address),
         socket: settings.admin_socket.clone(),
-        readiness: own_network.then(|| SocketAddr::from(([127, 0, 0, 1], 15021))),
-        metrics: own_network.then(|| SocketAddr::from(([0, 0, 0, 0], 15090))),
+        readiness: own_network.then(|| SocketAddr::new(readiness, 15021)),
+        metrics: own_network.then(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, 15090))),
     }
 }

@@ -97,7 +97,8 @@ fn on_its_way_out_the_proxy_finishes_what_is_under_way_and_still_takes_more() {
         })
         .await;
         let drain = proxy.drain.clone();
-        let draining = tokio::task::spawn_local(async move { drain.run(DEADLINE).await });
+        let draining =
+            tokio::task::spawn_local(async move { drain.run(std::time::Duration::ZERO, DEADLINE).await });
         soon(proxy.shared.drain.draining()).await;
         // The workload may still send: on the connections it has, and on new ones.
         let got = get_once(address, "/").await;

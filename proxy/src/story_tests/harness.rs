@@ -70,6 +70,7 @@ impl Proxy {
         Self::start_with(snapshot, None, None, Box::new(move || telemetry.recorder()))
     }
 
+    /// The workload's own address is [`OWN`], which nothing else uses.
     fn start_with(
         snapshot: Snapshot,
         identity: Option<Identity>,
@@ -88,7 +89,13 @@ impl Proxy {
             limits: Limits::new(DEADLINE),
             sampling: None,
             statistics: ListenerStatistics::default(),
-            upstream: UpstreamSettings { workers: 1, identity, workload, ..UpstreamSettings::default() },
+            upstream: UpstreamSettings {
+                own: vec![OWN],
+                workers: 1,
+                identity,
+                workload,
+                ..UpstreamSettings::default()
+            },
             recorder,
         });
         let worker = WorkerHandle::start(shared.clone(), 0).unwrap();
@@ -114,6 +121,9 @@ impl Proxy {
         self.changed.send_replace(version);
     }
 }
+
+/// The workload's own address.
+pub(crate) const OWN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 77));
 
 impl Drop for Proxy {
     fn drop(&mut self) {

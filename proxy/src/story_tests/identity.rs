@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_model::cluster::{Cluster, Discovery, UpstreamTls, UpstreamTransport};
@@ -6,6 +7,7 @@ use weft_model::endpoint::WorkloadInfo;
 use weft_model::listener::{
     Direction, DownstreamTls, FilterChain, FilterChainMatch, Inspection, Listener, NetworkFilter, Transport,
 };
+use weft_model::route::{RouteTable, VirtualHost};
 use weft_model::snapshot::Snapshot;
 
 use super::harness::*;
@@ -83,6 +85,44 @@ fn sidecars_know_each_other_and_the_workload_is_told_who_called() {
         let got = Client::h2(at).await.send(get("http://a/")).await;
         assert_eq!((got.status, got.body.as_str()), (200, "hello"));
         assert!(!got.headers.contains_key("x-weft-unprocessed"));
+    });
+}
+
+/// One proxy, both sides of the call: no packet filter brings it there.
+#[test]
+fn a_workload_that_calls_its_own_service_comes_to_its_own_inbound_side() {
+    local(async {
+        let authority = TestAuthority::new("root");
+        let backend = Backend::named("myself").await;
+        // Where the application listens; the story must not go there, but to the inbound side.
+        let service = SocketAddr::new(OWN, backend.address.port());
+        let mut snapshot = inbound(backend.address, false);
+        let mut entry = inbound_listener(false);
+        entry.addresses = vec![SocketAddr::new(OWN, 0)];
+        entry.use_original_dst = true;
+        snapshot.listeners.clear();
+        add_listener(&mut snapshot, entry);
+        let proxy = Proxy::start_as(snapshot, Some(authority.identity(REVIEWS)), None);
+        let entry = proxy.at(&OWN.to_string()).await;
+        // Now that its port is known, as in a pod from the beginning.
+        proxy.change(|snapshot| {
+            let mut inbound = inbound_listener(false);
+            inbound.addresses = vec![entry];
+            inbound.use_original_dst = true;
+            add_listener(snapshot, inbound);
+            let filter = http_filter("own");
+            add_listener(snapshot, listener("outbound", "127.0.0.1", Direction::Outbound, filter));
+            let cluster = sidecar(service, REVIEWS);
+            snapshot.clusters.insert(cluster.name.clone(), Arc::new(cluster));
+            let host = VirtualHost { name: "all".into(), domains: vec!["*".into()], routes: vec![to("a")] };
+            snapshot.routes.insert("own".into(), Arc::new(RouteTable::new("own", vec![host])));
+        });
+        let got = get_once(proxy.at("127.0.0.1").await, "/").await;
+        assert_eq!((got.status, got.body.as_str()), (200, "myself"), "{got:?}");
+        let seen = backend.last().headers;
+        assert_eq!(seen["x-forwarded-client-cert"], format!("By={REVIEWS};URI={REVIEWS}").as_str());
+        // Whoever comes to that port by himself would go round in circles.
+        assert_eq!(raw(entry, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await, "");
     });
 }
 

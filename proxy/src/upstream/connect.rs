@@ -1,6 +1,6 @@
 //! Makes connections: TCP, and mutual TLS on top.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::failure::{AttemptFailure, FailureKind};
 use crate::egress::Egress;
 use crate::identity::{Identity, WorkloadCertificate};
 use crate::io::Io;
+use crate::own_calls::{Announced, OwnCalls};
 use crate::tls::{ApplicationProtocol, ClientConnector, ExpectedIdentities, server_name};
 
 /// What the connections of a worker have in common.
@@ -23,8 +24,12 @@ use crate::tls::{ApplicationProtocol, ClientConnector, ExpectedIdentities, serve
 pub(crate) struct Connector {
     /// Tells interception to let them pass.
     pub(crate) mark: Option<u32>,
-    /// The workload's own address.
-    pub(crate) own: Option<IpAddr>,
+    /// The workload's own addresses.
+    pub(crate) own: Vec<IpAddr>,
+    /// Tells the inbound side of calls to them.
+    pub(crate) own_calls: OwnCalls,
+    /// The inbound side's port; none: nothing is redirected to it.
+    pub(crate) inbound: Cell<Option<u16>>,
     /// Local address.
     pub(crate) source: Option<IpAddr>,
     /// Whose certificate is presented.
@@ -92,31 +97,54 @@ impl Connector {
         timeout: Duration,
     ) -> Result<Connected, ConnectError> {
         let connecting = async {
-            let stream = self.tcp(address, tls.is_some()).await.map_err(ConnectError::failed)?;
-            match tls {
-                None => Ok(Connected { io: Io::from(stream), peer: None, certificate: None }),
-                Some((settings, cluster)) => self.tls(stream, address, settings, cluster, protocol).await,
-            }
+            let Some((settings, cluster)) = tls else {
+                let stream = self.tcp(address).await.map_err(ConnectError::failed)?;
+                return Ok(Connected { io: Io::from(stream), peer: None, certificate: None });
+            };
+            let inbound = self.inbound.get().filter(|_| self.own.contains(&address.ip()));
+            let (stream, announced) = match inbound {
+                Some(port) => {
+                    let (stream, announced) =
+                        self.own_inbound(address, port).await.map_err(ConnectError::failed)?;
+                    (stream, Some(announced))
+                }
+                None => (self.tcp(address).await.map_err(ConnectError::failed)?, None),
+            };
+            let connected = self.tls(stream, address, settings, cluster, protocol).await;
+            // The handshake was the inbound side's: it has found out by now.
+            drop(announced);
+            connected
         };
         tokio::time::timeout(timeout, connecting).await.unwrap_or(Err(ConnectError::Timeout))
     }
 
-    async fn tcp(&self, address: SocketAddr, tls: bool) -> io::Result<TcpStream> {
+    async fn tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
         if let Some(egress) = self.egress.as_ref().filter(|egress| egress.leads_to(address.ip())) {
             return Box::pin(egress.connect(address)).await;
         }
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        if let Some(mark) = self.mark {
-            // A workload that calls its own service: mutual TLS is for this proxy's inbound side, not for the
-            // application. The next mark has interception bring it there (see `interception`).
-            let to_own_inbound = tls && self.own == Some(address.ip());
-            SockRef::from(&socket).set_mark(mark + u32::from(to_own_inbound))?;
-        }
+        let socket = self.socket(address)?;
         if let Some(source) = self.source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
             socket.bind(SocketAddr::new(source, 0))?;
         }
-        socket.set_nodelay(true)?;
         socket.connect(address).await
+    }
+
+    /// A workload that calls its own service comes to its own proxy, at `port` (see `own_calls`).
+    async fn own_inbound(&self, address: SocketAddr, port: u16) -> io::Result<(TcpStream, Announced)> {
+        let socket = self.socket(address)?;
+        socket.bind(SocketAddr::new(address.ip(), 0))?;
+        let announced = self.own_calls.announce(socket.local_addr()?, address);
+        let stream = socket.connect(SocketAddr::new(address.ip(), port)).await?;
+        Ok((stream, announced))
+    }
+
+    fn socket(&self, address: SocketAddr) -> io::Result<TcpSocket> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(mark) = self.mark {
+            SockRef::from(&socket).set_mark(mark)?;
+        }
+        socket.set_nodelay(true)?;
+        Ok(socket)
     }
 
     async fn tls(

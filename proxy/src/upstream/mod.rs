@@ -45,7 +45,7 @@ pub use response::ExchangeEnd;
 pub(crate) use response::GRPC_STATUS;
 pub use tcp::{TcpGuard, TcpUpstream};
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
@@ -54,6 +54,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Response, Version};
 use tokio::time::Instant;
 use weft_model::endpoint::WorkloadInfo;
+use weft_model::listener::{Direction, Listener};
 use weft_model::provenance::Provenance;
 use weft_model::route::Forward;
 use weft_model::snapshot::Snapshot;
@@ -61,6 +62,7 @@ use weft_model::snapshot::Snapshot;
 use crate::body::Body;
 use crate::error::{ProxyError, ResponseFlags};
 use crate::identity::Identity;
+use crate::own_calls::OwnCalls;
 use crate::telemetry::record::UpstreamRecord;
 use cluster::ClusterState;
 use connect::Connector;
@@ -71,8 +73,10 @@ use limits::Bounded;
 pub struct UpstreamSettings {
     /// Packet mark of the proxy's own sockets, which interception lets pass (`SO_MARK`; needs `CAP_NET_ADMIN`).
     pub mark: Option<u32>,
-    /// The workload's own address; mutual TLS to it comes back in through interception.
-    pub own: Option<std::net::IpAddr>,
+    /// The workload's own addresses; mutual TLS to them is for this proxy's inbound side.
+    pub own: Vec<IpAddr>,
+    /// How the inbound side is told of it.
+    pub own_calls: OwnCalls,
     /// Number of workers: each gets its part of the circuit breakers' bounds. 0 counts as 1.
     pub workers: u32,
     /// Whose certificate is presented; without one no mutual TLS can be spoken.
@@ -184,11 +188,11 @@ impl Upstreams {
     /// Knows no cluster yet. To be called within the worker's `LocalSet`.
     #[must_use]
     pub fn new(settings: UpstreamSettings) -> Rc<Self> {
-        let UpstreamSettings { mark, own, workers, identity, workload, source, egress } = settings;
+        let UpstreamSettings { mark, own, own_calls, workers, identity, workload, source, egress } = settings;
         let upstreams = Rc::new(Self {
             clusters: RefCell::default(),
             workers: workers.max(1),
-            connector: Connector { mark, own, source, identity, egress },
+            connector: Connector { mark, own, own_calls, inbound: Cell::default(), source, identity, egress },
             introduction: workload.as_ref().map(peer::encode),
         });
         tokio::task::spawn_local(sweep(Rc::downgrade(&upstreams)));
@@ -211,6 +215,7 @@ impl Upstreams {
             clusters.insert(name.clone(), state);
         }
         self.clusters.replace(clusters);
+        self.connector.inbound.set(inbound_port(snapshot));
         gone.values().for_each(|cluster| cluster.drain());
     }
 
@@ -238,6 +243,15 @@ impl Drop for Upstreams {
     fn drop(&mut self) {
         self.drain();
     }
+}
+
+/// Where calls to the workload are redirected to; none: they are not.
+fn inbound_port(snapshot: &Snapshot) -> Option<u16> {
+    let takes = |listener: &&Arc<Listener>| {
+        listener.bind && listener.use_original_dst && listener.direction == Direction::Inbound
+    };
+    let listener = snapshot.listeners.values().find(takes)?;
+    listener.addresses.first().map(SocketAddr::port)
 }
 
 fn stats_of(cluster: &ClusterState, now: Instant) -> ClusterStats {

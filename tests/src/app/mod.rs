@@ -2,6 +2,7 @@
 //! network of the workload it runs in. One program, so that scenarios need no Python and no Node.
 
 mod answer;
+mod caller;
 mod collector;
 mod dial;
 mod dns;
@@ -29,16 +30,22 @@ pub enum Program {
         /// Where tests ask.
         socket: PathBuf,
     },
+    /// Send one request and print the answer as JSON.
+    Call(Box<caller::CallArgs>),
+    /// Send requests all the time, and print as JSON what came back so far, once a second.
+    Load(caller::LoadArgs),
+    /// Send bytes over TCP and print what comes back.
+    Exchange(caller::ExchangeArgs),
 }
 
 /// What to serve.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Serve {
     /// Who answers.
-    #[arg(long, default_value = "app")]
+    #[arg(long, default_value = "app", env = "INSTANCE")]
     pub instance: String,
     /// Its version.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", env = "VERSION")]
     pub version: String,
     /// HTTP/1.1 and HTTP/2 in plain text, gRPC, WebSocket.
     #[arg(long)]
@@ -78,6 +85,9 @@ impl Program {
             match self {
                 Self::Serve(serve) => serve.run().await,
                 Self::Dial { socket } => dial::run(&socket).await,
+                Self::Call(call) => call.run().await,
+                Self::Load(load) => load.run().await,
+                Self::Exchange(exchange) => exchange.run().await,
             }
         });
         match result {

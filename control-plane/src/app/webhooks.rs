@@ -1,0 +1,104 @@
+//! The webhooks of a control plane in a cluster: their settings come from a ConfigMap, what they know from the source.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::watch;
+
+use super::Failure;
+use super::listen::listen;
+use crate::admin::Pages;
+use crate::authority::CertificateAuthority;
+use crate::inject::{InjectionValues, Injector};
+use crate::kubernetes::follow_key;
+use crate::settings::ClusterSettings;
+use crate::source::kubernetes::Namespaces;
+use crate::state::MeshState;
+use crate::webhook::{self, ConfigurationNames, Events, Webhook, keep_ca_bundles};
+
+/// Where `weft install` writes what sidecars are injected with; another revision's has that behind its name.
+const CONFIG_MAP: &str = "weft-injection";
+const VALUES: &str = "values";
+/// How long the settings are waited for: pods must not be injected with others than the user's.
+const SETTINGS_WAIT: Duration = Duration::from_secs(5);
+
+/// What the webhooks are made of.
+pub(super) struct Parts {
+    pub(super) client: Client,
+    pub(super) authority: Arc<CertificateAuthority>,
+    pub(super) namespaces: Namespaces,
+    pub(super) state: Arc<MeshState>,
+    /// Names that API servers verify.
+    pub(super) dns_names: Vec<String>,
+}
+
+/// Serves the webhooks, if that is asked for, until `stopped`.
+///
+/// # Errors
+/// When the address is taken.
+pub(super) async fn start(
+    cluster: &ClusterSettings,
+    parts: Parts,
+    pages: &Pages,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let Some(address) = cluster.webhook else { return Ok(()) };
+    let listener = listen(address).await?;
+    let Parts { client, authority, namespaces, state, dns_names } = parts;
+    let injector = Arc::new(Injector::new(InjectionValues::default()).map_err(|findings| told(&findings))?);
+    follow_settings(cluster, &client, &injector).await;
+    let labels = move |name: &str| {
+        let labels = namespaces.namespace_labels(name)?;
+        Some(labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect())
+    };
+    let webhook = Webhook::new(injector)
+        .with_namespaces(labels)
+        .with_objects(move || state.objects().to_vec())
+        .with_events(Events::to(client.clone()));
+    pages.count_webhooks(webhook.metrics().clone());
+    let names = ConfigurationNames::of_revision(&cluster.revision);
+    tokio::spawn(keep_ca_bundles(client, names, authority.clone()));
+    tokio::spawn(async move {
+        let ended = async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        if let Err(error) = webhook::serve(listener, authority, dns_names, Arc::new(webhook), ended).await {
+            tracing::error!(%error, "the webhooks cannot be served");
+        }
+    });
+    Ok(())
+}
+
+/// Has the injector follow its ConfigMap. Returns when it has the first version, or there seems to be none.
+async fn follow_settings(cluster: &ClusterSettings, client: &Client, injector: &Arc<Injector>) {
+    let name = cluster.named(CONFIG_MAP);
+    let mut texts = follow_key(client.clone(), &cluster.namespace, &name, VALUES);
+    if tokio::time::timeout(SETTINGS_WAIT, texts.wait_for(Option::is_some)).await.is_err() {
+        tracing::warn!(config_map = %name, namespace = %cluster.namespace, "there are no settings of injection; the built-in ones are used until there are");
+    }
+    take(injector, &name, texts.borrow_and_update().as_deref());
+    let injector = injector.clone();
+    tokio::spawn(async move {
+        while texts.changed().await.is_ok() {
+            take(&injector, &name, texts.borrow_and_update().as_deref());
+        }
+    });
+}
+
+/// What is wrong is told, and the former settings stay.
+fn take(injector: &Injector, name: &str, text: Option<&str>) {
+    let Some(text) = text else { return };
+    match injector.update(text) {
+        Ok(()) => tracing::info!(config_map = name, "settings of injection are in use"),
+        Err(findings) => {
+            for finding in findings {
+                tracing::error!(config_map = name, %finding, "settings of injection are refused; the former ones stay in use");
+            }
+        }
+    }
+}
+
+fn told(findings: &[crate::source::Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

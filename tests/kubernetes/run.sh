@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# What `make test-kubernetes` runs after the set-up: a two-node cluster, our images in it, Weft installed by `weft install`
+# and again by the Helm chart, the scenarios after each. With WEFT_TEST_CONTEXT=NAME the user's own cluster is used instead;
+# it must be able to pull WEFT_TEST_REGISTRY's images (see README.md).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cluster=tests/kubernetes/cluster
+step() { printf '\n==> %s (%s)\n' "$1" "$(date +%T)"; }
+
+step "building the programs and the tests"
+cargo build --workspace --all-targets
+# The test program's path, as cargo tells it.
+program() {
+  cargo test --workspace --test "$1" --no-run --message-format=json 2>/dev/null |
+    python3 -c 'import json, sys
+for line in sys.stdin:
+    it = json.loads(line)
+    if it.get("target", {}).get("name") == sys.argv[1] and it.get("executable"): print(it["executable"])' "$1" | tail -n 1
+}
+scenarios=$(program kubernetes)
+within=()
+
+if [ -z "${WEFT_TEST_CONTEXT:-}" ]; then
+  step "building Kubernetes, once"
+  binaries=$("$cluster/build.sh")
+  step "building images"
+  scripts/images.sh dev
+  tests/kubernetes/images/build.sh "$binaries"
+  step "starting a cluster of two nodes"
+  export CLUSTER=weft-test-$$
+  # Whatever happens. What ends this script by a signal ends it through `exit`, so that the trap runs.
+  trap 'status=$?; trap - EXIT; tests/kubernetes/tell.sh "$status"; "$cluster/down.sh"; exit "$status"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  IMAGES=$PWD/target/images "$cluster/up.sh" nodes 2
+  within=(nsenter "--net=/run/netns/$CLUSTER-cp")
+  export WEFT_TEST_KUBECTL=$PWD/$cluster/kubectl WEFT_TEST_CLUSTER=$PWD/$cluster
+  STATE=${STATE:-/var/tmp/weft-kubernetes/$CLUSTER}
+  export STATE KUBECONFIG=$STATE/conf/admin.kubeconfig
+  WEFT_TEST_HELM=$(scripts/fetch-helm.sh)
+  export WEFT_TEST_HELM
+fi
+
+weft() { "${within[@]}" target/debug/weft "$@"; }
+# Debug programs are large, and two cores are few.
+settings=(${WEFT_TEST_INSTALL:---set controlPlane.replicas=2})
+export WEFT_TEST_INSTALL="${settings[*]}"
+
+step "weft install"
+weft install --wait "${settings[@]}"
+step "scenarios"
+"${within[@]}" "$scenarios" --ignored --test-threads=3 --skip disruption:: "$@"
+step "scenarios: what all share changes under load"
+"${within[@]}" "$scenarios" --ignored --test-threads=1 disruption:: "$@"
+[ $# = 0 ] || exit 0
+
+step "weft uninstall, then the same by the Helm chart"
+weft uninstall --purge --yes
+helm() { "${within[@]}" "$WEFT_TEST_HELM" "$@"; }
+helm install weft deploy/helm/weft --namespace weft-system --create-namespace --wait --timeout 150s "${settings[@]}"
+"${within[@]}" "$scenarios" --ignored --test-threads=3 bookshop:: jobs::
+helm uninstall weft --namespace weft-system --wait
