@@ -26,6 +26,7 @@ pub mod identity;
 pub mod admin;
 pub mod interception;
 pub mod pod;
+pub mod cni;
 pub mod probes;
 pub mod dns;
 pub mod egress;

@@ -1,6 +1,7 @@
 //! `weft-proxy`: the sidecar.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,17 @@ use tracing_subscriber::{EnvFilter, fmt, reload};
 use weft_proxy::admin::SetLogLevel;
 use weft_proxy::log_lines::LogLines;
 use weft_proxy::settings::{Command, CommandLine};
-use weft_proxy::{egress, interception, process};
+use weft_proxy::{cni, egress, interception, process};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // A container runtime starts its plugins by name and gives no arguments.
+    let program = std::env::args_os().next().unwrap_or_default();
+    if Path::new(&program).file_name().is_some_and(|name| name == cni::PLUGIN) {
+        return cni::plugin::main();
+    }
     let command_line = CommandLine::parse();
     let (log, log_level) = match log_to_standard_error() {
         Ok(log) => log,
@@ -32,6 +38,13 @@ fn main() -> ExitCode {
             failure = error.exit_code();
             error.to_string()
         }),
+        Command::Cni(arguments) => match cni::run(arguments) {
+            Ok(code) => {
+                log.flush(LAST_LINES);
+                return code;
+            }
+            Err(error) => Err(error),
+        },
         Command::Egress(arguments) => egress::run(&arguments).map_err(|error| error.to_string()),
         Command::Run(arguments) => match arguments.check() {
             Ok(settings) => process::run(&settings, log_level).map_err(|error| error.to_string()),

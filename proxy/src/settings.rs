@@ -12,6 +12,7 @@ use weft_model::endpoint::WorkloadInfo;
 use weft_model::identity::{TrustDomain, WorkloadIdentity};
 use weft_model::node::ProxyId;
 
+use crate::cni::CniArgs;
 use crate::egress::{Egress, EgressArgs, Network};
 use crate::identity::{ControlPlane, TokenSource};
 use crate::interception::command::InterceptArgs;
@@ -40,6 +41,8 @@ pub enum Command {
     Intercept(Box<InterceptArgs>),
     /// Make connections to the world outside for the sidecars of a mesh whose network leads nowhere.
     Egress(EgressArgs),
+    /// Interception without privileges in pods: a CNI plugin, and its agent on each node.
+    Cni(CniArgs),
 }
 
 /// Arguments of `weft-proxy run`. Texts: they are checked together, so that all mistakes are told at once.
@@ -49,6 +52,9 @@ pub struct RunArgs {
     /// whatever is not given here.
     #[arg(long)]
     pub from_pod: bool,
+    /// With `--from-pod`: the files of the downward API; `labels` is read.
+    #[arg(long, value_name = "DIR", requires = "from_pod", default_value = "/etc/weft/pod")]
+    pub pod_info_dir: PathBuf,
     /// Who this is: `sidecar~IP~WORKLOAD.NAMESPACE~DOMAIN`.
     #[arg(long)]
     pub node: Option<String>,
@@ -291,7 +297,8 @@ impl RunArgs {
     /// # Errors
     /// All that is wrong.
     pub fn check(self) -> Result<Settings, Mistakes> {
-        self.check_in(&|name| std::env::var(name).ok(), &Places::default())
+        let places = Places { labels: self.pod_info_dir.join("labels"), ..Places::default() };
+        self.check_in(&|name| std::env::var(name).ok(), &places)
     }
 
     /// As [`RunArgs::check`], with the environment and the files of a pod.

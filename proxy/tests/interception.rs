@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
@@ -373,5 +373,77 @@ fn the_first_packet_filter_that_the_kernel_takes_rules_from_is_used() {
         assert_eq!(rules("iptables-legacy-save"), 0);
         remove(&families, Backend::Auto).unwrap();
         assert_eq!(rules("iptables-nft-save"), 0);
+    });
+}
+
+/// A program that a failing test does not leave behind.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What is answered at an address; empty when nobody listens there.
+fn page(method: &str, at: &str, path: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(at) else { return String::new() };
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    said
+}
+
+fn start_in_a_pod(folder: &std::path::Path) -> Running {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    std::fs::write(at("root.pem"), authority.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(at("token"), "token").unwrap();
+    std::fs::write(at("labels"), "app=\"reviews\"\n").unwrap();
+    let mut sidecar = Command::new(env!("CARGO_BIN_EXE_weft-proxy"));
+    sidecar.args(["run", "--from-pod", "--discovery-address", "10.9.0.1:15012", "--concurrency", "1"]);
+    sidecar.args(["--pod-info-dir", &at("."), "--trust-bundle", &at("root.pem")]);
+    sidecar.args(["--join-token-file", &at("token"), "--state-dir", &at("state")]);
+    sidecar.envs([
+        ("POD_NAME", "reviews-1"),
+        ("POD_NAMESPACE", "shop"),
+        ("POD_IP", "10.9.0.2"),
+        ("SERVICE_ACCOUNT", "reviews"),
+        ("WEFT_APP_PROBES", r#"{"/app-health/app/livez": {"tcpSocket": {"port": 9080}}}"#),
+    ]);
+    Running(sidecar.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+}
+
+#[test]
+fn a_sidecar_in_a_pod_answers_the_kubelet_and_ends_when_the_pod_says_so() {
+    in_a_network("a_sidecar_in_a_pod_answers_the_kubelet_and_ends_when_the_pod_says_so", || {
+        let folder = tempfile::tempdir().unwrap();
+        let _application = listen(Ipv4Addr::UNSPECIFIED.into(), 9080);
+        let mut sidecar = start_in_a_pod(folder.path());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let probed = loop {
+            let said = page("GET", "10.9.0.2:15020", "/app-health/app/livez");
+            if !said.is_empty() || Instant::now() > deadline {
+                break said;
+            }
+            std::thread::yield_now();
+        };
+        assert!(probed.contains(" 200 "), "{probed}");
+        // At the pod's address, and not ready without a configuration.
+        let ready = page("GET", "10.9.0.2:15021", "/ready");
+        assert!(ready.contains(" 503 ") && ready.contains("NOT READY"), "{ready}");
+        assert!(page("GET", "10.9.0.2:15090", "/metrics").contains("weft_control_plane_connected 0"));
+        assert_eq!(page("GET", "10.9.0.2:15000", "/ready"), "", "the admin endpoint is for the pod alone");
+        assert!(page("POST", "10.9.0.2:15020", "/quitquitquit").contains(" 403 "));
+        assert!(page("POST", "127.0.0.1:15020", "/quitquitquit").contains(" 200 "));
+        while sidecar.0.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "it goes on");
+            std::thread::yield_now();
+        }
+        assert!(sidecar.0.wait().unwrap().success());
     });
 }

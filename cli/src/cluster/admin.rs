@@ -18,7 +18,7 @@ impl Cluster {
     /// When the sidecar does not answer.
     pub async fn page(&self, pod: &Pod, path: &str) -> Result<(u16, String), CommandError> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let mut stream = self.forward(namespace, name(pod), PORT).await?;
+        let (mut stream, _) = self.forward(namespace, name(pod), PORT).await?;
         let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let mut answer = Vec::new();
         let exchanged = async {

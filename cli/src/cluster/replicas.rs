@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Uri;
@@ -22,6 +23,9 @@ use crate::runtime::client::sized;
 /// Which pods are the control plane's, whatever their revision.
 const SELECTOR: &str = "app.kubernetes.io/name=weft,app.kubernetes.io/component=control-plane";
 
+/// A control plane that shows no sign of life for so long while it is asked is hung, or not reached any more.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
 /// A replica that can be asked.
 #[derive(Clone, Debug)]
 pub struct Replica {
@@ -29,6 +33,25 @@ pub struct Replica {
     pub pod: String,
     /// Its API.
     pub mesh: MeshClient<Channel>,
+    refusal: Refusal,
+}
+
+/// What the kubelet said of a port that it could not reach.
+type Refusal = Arc<Mutex<Option<String>>>;
+
+impl Replica {
+    /// A failed call as a command's error: what the control plane said, or why it was not reached.
+    #[must_use]
+    pub fn failed(&self, status: tonic::Status) -> CommandError {
+        let pod = &self.pod;
+        if std::error::Error::source(&status).is_none() {
+            return CommandError::from(status).within(pod);
+        }
+        let said = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let why = said.unwrap_or_else(|| "the connection through the API server ended".to_owned());
+        CommandError::new(NOT_UP, format!("the control plane in {pod} does not answer: {}", why.trim()))
+            .hint(format!("`kubectl -n {NAMESPACE} logs {pod}` shows what it does"))
+    }
 }
 
 impl Cluster {
@@ -105,31 +128,47 @@ impl Cluster {
     }
 
     async fn replica(&self, pod: &str) -> Result<Replica, CommandError> {
-        let stream = self.forward(NAMESPACE, pod, port::API).await?;
+        let (stream, refusal) = self.forward(NAMESPACE, pod, port::API).await?;
         let connector = Once(Arc::new(Mutex::new(Some(stream))));
         // The name is for the request's :authority only: the connection is there.
-        let channel = Endpoint::from_static("http://control-plane").connect_with_connector(connector).await;
-        let channel = channel.map_err(|error| {
+        let endpoint = Endpoint::from_static("http://control-plane")
+            .http2_keep_alive_interval(SIGN_OF_LIFE)
+            .keep_alive_timeout(SIGN_OF_LIFE);
+        let channel = endpoint.connect_with_connector(connector).await.map_err(|error| {
             CommandError::new(
                 NOT_UP,
                 format!("the control plane in {pod} does not answer on {}: {error}", port::API),
             )
         })?;
-        Ok(Replica { pod: pod.to_owned(), mesh: sized(channel) })
+        Ok(Replica { pod: pod.to_owned(), mesh: sized(channel), refusal })
     }
 
     /// A connection to a port of a pod's loopback address.
     ///
     /// # Errors
     /// When the API server refuses to forward.
-    pub async fn forward(&self, namespace: &str, pod: &str, port: u16) -> Result<Forwarded, CommandError> {
+    pub(super) async fn forward(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+    ) -> Result<(Forwarded, Refusal), CommandError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let what = format!("forward a port of the pod {pod} in {namespace}");
         let mut forwarder =
             pods.portforward(pod, &[port]).await.map_err(|error| self.failed(&what, &error))?;
+        let refusal = Refusal::default();
+        if let Some(error) = forwarder.take_error(port) {
+            let refusal = refusal.clone();
+            tokio::spawn(async move {
+                if let Some(said) = error.await {
+                    refusal.lock().unwrap_or_else(PoisonError::into_inner).replace(said);
+                }
+            });
+        }
         let stream =
             forwarder.take_stream(port).ok_or_else(|| CommandError::new(FAILED, format!("cannot {what}")))?;
-        Ok(Box::pin(stream))
+        Ok((Box::pin(stream), refusal))
     }
 }
 

@@ -8,7 +8,7 @@ use weft_proto::api::apply_event::Event;
 use weft_proto::api::{Accepted, ApplyEvent, AwaitRequest, ObjectChange, Rollout};
 
 use super::{Cluster, merge, policies};
-use crate::command::CommandError;
+use crate::command::{CommandError, NOT_UP};
 
 /// What one control plane said in the end.
 #[derive(Default)]
@@ -52,7 +52,14 @@ impl Cluster {
 
 async fn last(mut stream: Streaming<ApplyEvent>) -> Result<Said, CommandError> {
     let mut said = Said::default();
-    while let Some(event) = stream.message().await? {
+    let broken = |status: tonic::Status| {
+        CommandError::new(
+            NOT_UP,
+            format!("a control plane ended while its sidecars were waited for: {}", status.message()),
+        )
+        .hint("the change is made; `weft proxy status` shows how far the sidecars are")
+    };
+    while let Some(event) = stream.message().await.map_err(broken)? {
         match event.event.clone() {
             Some(Event::Accepted(accepted)) => said.accepted = Some(accepted),
             Some(Event::Rejected(_)) => said.rejected = Some(event),

@@ -52,6 +52,7 @@ commands! {
     Info => info,
     Install => install,
     Uninstall => uninstall,
+    Check => check,
     Demo => demo,
     Completion => completion,
     #[command(hide = true)]

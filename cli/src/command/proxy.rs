@@ -125,7 +125,7 @@ async fn config_of_cluster(
     for mut replica in cluster.replicas().await? {
         match replica.mesh.proxy_resources(request.clone()).await {
             Ok(answer) => return Ok(answer.into_inner()),
-            Err(status) => refused = Some(CommandError::from(status)),
+            Err(status) => refused = Some(replica.failed(status)),
         }
     }
     Err(refused.unwrap_or_else(|| CommandError::new(NOT_FOUND, format!("no sidecar `{}` is connected", request.proxy))))

@@ -49,7 +49,12 @@ pub async fn apply(
     mut told: impl FnMut(&Step),
 ) -> Result<u32, CommandError> {
     let earlier = history::list(cluster, values.revision_label()).await?;
-    let number = earlier.last().map_or(1, |last| last.number + 1);
+    // The same once more is the same installation: records are for going back to something else.
+    let same = earlier.last().filter(|last| last.status == Status::Deployed && last.objects == objects);
+    let number = match same {
+        Some(same) => same.number,
+        None => earlier.last().map_or(1, |last| last.number + 1),
+    };
     let params = PatchParams { dry_run, ..PatchParams::apply(FIELD_MANAGER).force() };
     // The record lives in the namespace.
     let (first, rest): (Vec<&Value>, Vec<&Value>) =
@@ -75,7 +80,7 @@ pub async fn apply(
     }
     if !dry_run {
         history::write(cluster, &installed, Status::Deployed).await?;
-        history::forget(cluster, &earlier).await?;
+        history::forget(cluster, number, &earlier).await?;
     }
     Ok(number)
 }

@@ -160,21 +160,24 @@ pub async fn write(cluster: &Cluster, installed: &Installed, status: Status) -> 
         .map_err(|error| cluster.failed(&format!("keep a record of the installation in {NAMESPACE}"), &error))
 }
 
-/// Deletes the earliest records beyond those that are kept.
+/// Deletes the earliest records beyond those that are kept, now that there is that of a number.
 ///
 /// # Errors
 /// When the API server does not answer or refuses.
-pub async fn forget(cluster: &Cluster, earlier: &[Installed]) -> Result<(), CommandError> {
-    // One was added since.
-    let too_many = (earlier.len() + 1).saturating_sub(KEPT);
-    remove(cluster, &earlier[..too_many]).await
+pub async fn forget(cluster: &Cluster, number: u32, earlier: &[Installed]) -> Result<(), CommandError> {
+    let others: Vec<&Installed> = earlier.iter().filter(|it| it.number != number).collect();
+    let too_many = (others.len() + 1).saturating_sub(KEPT);
+    remove(cluster, others.into_iter().take(too_many)).await
 }
 
 /// Deletes records.
 ///
 /// # Errors
 /// When the API server does not answer or refuses.
-pub async fn remove(cluster: &Cluster, records: &[Installed]) -> Result<(), CommandError> {
+pub async fn remove(
+    cluster: &Cluster,
+    records: impl IntoIterator<Item = &Installed>,
+) -> Result<(), CommandError> {
     for installed in records {
         match secrets(cluster).delete(&installed.secret_name(), &DeleteParams::default()).await {
             Ok(_) => {}

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use weft_control_plane::crds;
 
-use super::names::{AUTHORITY, CONTROL_PLANE, INJECTION, INJECTOR, ROOT, VALIDATOR};
+use super::names::{AUTHORITY, CNI, CONTROL_PLANE, INJECTION, INJECTOR, ROOT, VALIDATOR};
 use super::values::InstallValues;
 
 #[cfg(test)]
@@ -178,6 +178,30 @@ fn own_namespace(values: &InstallValues) -> Vec<Permission> {
     ]
 }
 
+/// All permissions of the CNI agent, where it is installed.
+#[must_use]
+pub fn agent_permissions() -> Vec<Permission> {
+    use Scope::{Cluster, Namespace};
+    vec![
+        permission(
+            Cluster,
+            "",
+            &["pods"],
+            &["get", "list", "patch", "delete"],
+            "Whether a pod that starts is injected; pods of its node that started without their rules are deleted, or labelled.",
+        ),
+        permission(Cluster, "", &["events"], &["create"], "Why such a pod was deleted is told as an event."),
+        permission(
+            Namespace,
+            "apps",
+            &["daemonsets"],
+            &["get"],
+            "Whether the agent ends for good: then it takes the plugin from the node. Holds for this name only.",
+        )
+        .named([CNI.to_owned()]),
+    ]
+}
+
 /// API groups of the policies, each once.
 fn policy_groups() -> Vec<&'static str> {
     let mut groups: Vec<&'static str> = crds::policies().map(|kind| kind.group).collect();
@@ -194,17 +218,25 @@ fn plurals(group: &str) -> Vec<&'static str> {
 #[must_use]
 pub fn page(values: &InstallValues) -> String {
     let mut text = String::from(PAGE_HEAD);
+    write_tables(&mut text, CONTROL_PLANE, &permissions(values));
+    text.push_str("\n# What the CNI agent may do\n\nWhere `cni.enabled` is true.\n");
+    write_tables(&mut text, CNI, &agent_permissions());
+    text
+}
+
+fn write_tables(text: &mut String, role: &str, permissions: &[Permission]) {
     for scope in [Scope::Cluster, Scope::Namespace] {
-        text.push_str(match scope {
-            Scope::Cluster => "\n## In the whole cluster: ClusterRole `weft-control-plane`\n\n",
-            Scope::Namespace => "\n## In `weft-system`: Role `weft-control-plane`\n\n",
-        });
+        let (place, kind) = match scope {
+            Scope::Cluster => ("the whole cluster", "ClusterRole"),
+            Scope::Namespace => ("`weft-system`", "Role"),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "\n## In {place}: {kind} `{role}`\n");
         text.push_str("| API group | resources | names | verbs | why |\n| --- | --- | --- | --- | --- |\n");
-        for it in permissions(values).iter().filter(|it| it.scope == scope) {
+        for it in permissions.iter().filter(|it| it.scope == scope) {
             let groups: Vec<&str> =
                 it.groups.iter().map(|group| if group.is_empty() { "core" } else { group }).collect();
             let names = if it.names.is_empty() { "all".to_owned() } else { it.names.join(", ") };
-            // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
                 "| {} | {} | {names} | {} | {} |",
@@ -215,7 +247,6 @@ pub fn page(values: &InstallValues) -> String {
             );
         }
     }
-    text
 }
 
 const PAGE_HEAD: &str = "# What the control plane may do\n

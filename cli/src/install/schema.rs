@@ -212,6 +212,12 @@ pub static FIELDS: &[Field] = &[
     field("cni.binDir", Kind::Text, r#""/opt/cni/bin""#, "Where the node's CNI plugins are."),
     field("cni.confDir", Kind::Text, r#""/etc/cni/net.d""#, "Where the node's CNI configuration is."),
     field(
+        "cni.repair",
+        Kind::Word(&["delete", "label", "none"]),
+        r#""delete""#,
+        "What the agent does with pods that started without their rules: `delete` them, so that others are made; `label` them `weft.mesh/unprotected=true`.",
+    ),
+    field(
         "cni.resources",
         Kind::Object(Shape::Resources),
         r#"{"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}}"#,

@@ -140,6 +140,7 @@ pub struct CniValues {
     pub enabled: bool,
     pub bin_dir: String,
     pub conf_dir: String,
+    pub repair: String,
     pub resources: ResourceRequirements,
 }
 
@@ -192,6 +193,7 @@ impl InstallValues {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
+        quantities_as_text(&mut tree);
         let broken = |error: serde_json::Error| {
             vec![Mistake { place: "values".to_owned(), message: error.to_string(), hint: String::new() }]
         };
@@ -214,6 +216,26 @@ impl InstallValues {
             }
         }
         chosen
+    }
+}
+
+/// Kubernetes takes amounts as numbers too (`cpu: 2`); its types know them as texts only.
+fn quantities_as_text(tree: &mut Value) {
+    for field in
+        schema::FIELDS.iter().filter(|field| field.kind == schema::Kind::Object(schema::Shape::Resources))
+    {
+        if let Some(resources) = tree.pointer_mut(&format!("/{}", field.path.replace('.', "/"))) {
+            texts(resources);
+        }
+    }
+}
+
+/// A tree with texts for numbers.
+fn texts(value: &mut Value) {
+    match value {
+        Value::Number(number) => *value = Value::String(number.to_string()),
+        Value::Object(map) => map.values_mut().for_each(texts),
+        _ => {}
     }
 }
 

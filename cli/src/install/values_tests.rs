@@ -61,6 +61,14 @@ fn objects_of_kubernetes_are_checked_by_its_types() {
 }
 
 #[test]
+fn amounts_may_be_numbers_as_in_kubernetes() {
+    let values =
+        load("controlPlane: {resources: {limits: {cpu: 2}}}\n", &["cni.resources.limits.cpu=1"]).unwrap();
+    assert_eq!(values.control_plane.resources.limits.unwrap()["cpu"].0, "2");
+    assert_eq!(values.cni.resources.limits.unwrap()["cpu"].0, "1");
+}
+
+#[test]
 fn values_that_contradict_each_other_are_refused() {
     let mistakes = load(
         "controlPlane: {autoscaling: {minReplicas: 9, maxReplicas: 2}, certificateLifetime: soon}\n",

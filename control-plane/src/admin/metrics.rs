@@ -59,6 +59,8 @@ pub(super) fn page(
     counter("weft_configuration_compiles", help, compiles.configuration);
     let help = "Compiles of endpoints: one for all classes of sidecars that see the same, and push";
     counter("weft_endpoint_compiles", help, compiles.endpoints);
+    let help = "Endpoint sets that were compiled: those of services whose workloads changed";
+    counter("weft_endpoint_sets_compiled", help, compiles.endpoint_sets);
     let mut body = String::new();
     match encode(&mut body, &registry) {
         Ok(()) => text(StatusCode::OK, body),

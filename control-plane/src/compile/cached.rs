@@ -7,13 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use weft_model::endpoint::EndpointSet;
 use weft_model::identity::WorkloadIdentity;
 
 use super::naming::Known;
 use super::scope::{ExplicitAddresses, Mode, OutboundScope, ProxyScope};
 use super::{configuration, encode};
 use crate::push::{Compiler, Interception, ProxyHello, Refused, ResourceSet, Resources};
-use crate::world::{World, WorldWorkload};
+use crate::world::{World, WorldService, WorldWorkload};
+
+#[cfg(test)]
+#[path = "cached_tests.rs"]
+mod tests;
 
 /// Compiles the current world for classes of proxies.
 #[derive(Debug)]
@@ -21,9 +26,12 @@ pub struct WorldCompiler {
     world: Arc<ArcSwap<World>>,
     // With the world that it was compiled of.
     compiled: Mutex<HashMap<ProxyScope, (Arc<World>, Resources)>>,
-    endpoints: Mutex<HashMap<OutboundScope, (u64, Arc<ResourceSet>)>>,
-    counts: [AtomicU64; 2],
+    endpoints: Mutex<HashMap<OutboundScope, Endpoints>>,
+    counts: [AtomicU64; 3],
 }
+
+/// The endpoints of a class, with the world that they were compiled of.
+type Endpoints = (Arc<World>, Arc<ResourceSet>);
 
 /// How often something was compiled, not taken from what is remembered.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -32,6 +40,8 @@ pub struct Compiles {
     pub configuration: u64,
     /// Endpoints, for those classes that see the same ones.
     pub endpoints: u64,
+    /// Endpoint sets, one a cluster: of a service whose workloads did not change none is compiled again.
+    pub endpoint_sets: u64,
 }
 
 /// Classes that are kept; beyond them the cache starts anew, which costs a compile and nothing else.
@@ -47,20 +57,35 @@ impl WorldCompiler {
     /// How much there was to do since the start.
     #[must_use]
     pub fn compiles(&self) -> Compiles {
-        let [configuration, endpoints] = self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));
-        Compiles { configuration, endpoints }
+        let [configuration, endpoints, endpoint_sets] =
+            self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        Compiles { configuration, endpoints, endpoint_sets }
     }
 
-    fn endpoints_of(&self, world: &World, scope: &OutboundScope) -> Arc<ResourceSet> {
+    fn endpoints_of(&self, world: &Arc<World>, scope: &OutboundScope) -> Arc<ResourceSet> {
         let known = lock(&self.endpoints).get(scope).cloned();
-        if let Some((revision, set)) = &known
-            && *revision == world.revision
+        if let Some((compiled, set)) = &known
+            && compiled.revision == world.revision
         {
             return set.clone();
         }
         self.counts[1].fetch_add(1, Ordering::Relaxed);
-        let set = encode::endpoints(super::endpoints(world, scope), known.as_ref().map(|(_, set)| set));
-        keep(&self.endpoints, scope, (world.revision, set.clone()));
+        let count = |sets: &[EndpointSet]| self.counts[2].fetch_add(sets.len() as u64, Ordering::Relaxed);
+        let set = match &known {
+            // Nothing but workloads has changed since: the clusters are the same, and most of their endpoints.
+            Some((compiled, former)) if compiled.configuration == world.configuration => {
+                let changed = |service: &WorldService| !world.has_members_of(compiled, service);
+                let sets = super::endpoints::compile(world, scope, None, changed);
+                count(&sets);
+                encode::endpoints_in(former, sets)
+            }
+            _ => {
+                let sets = super::endpoints(world, scope);
+                count(&sets);
+                encode::endpoints(sets, known.as_ref().map(|(_, set)| set))
+            }
+        };
+        keep(&self.endpoints, scope, (world.clone(), set.clone()));
         set
     }
 }
@@ -130,7 +155,7 @@ impl Compiler for WorldCompiler {
         if !known.are_news(&world, &outbound) {
             return (world.revision, all);
         }
-        let sets = super::endpoints::compile(&world, &outbound, Some(&known));
+        let sets = super::endpoints::compile(&world, &outbound, Some(&known), |_| true);
         (world.revision, encode::endpoints(sets, Some(&all)))
     }
 

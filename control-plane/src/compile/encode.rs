@@ -53,6 +53,17 @@ pub(super) fn endpoints(sets: Vec<EndpointSet>, former: Option<&Arc<ResourceSet>
     merged(fresh.collect(), former)
 }
 
+/// The sets of `former` with those in the place of theirs that were compiled anew.
+pub(super) fn endpoints_in(former: &Arc<ResourceSet>, sets: Vec<EndpointSet>) -> Arc<ResourceSet> {
+    let fresh = sets.into_iter().map(|set| resource(xds::Resource::Endpoints(set.into()), Vec::new()));
+    let fresh: Vec<Resource> =
+        fresh.filter(|fresh| former.get(&fresh.name).is_none_or(|old| **old != *fresh)).collect();
+    if fresh.is_empty() {
+        return former.clone();
+    }
+    Arc::new(former.iter().cloned().chain(fresh.into_iter().map(Arc::new)).collect())
+}
+
 fn resource(content: xds::Resource, provenance: Vec<Provenance>) -> Resource {
     Resource::new(content.name(), content.encode().value.into()).with_provenance(provenance)
 }

@@ -13,11 +13,17 @@ use super::outbound::{cluster_name, has_endpoint_lane};
 use super::scope::OutboundScope;
 use crate::world::{ServicePort, World, WorldService, WorldWorkload};
 
-/// The sets of all clusters that the class sees. If its clusters are `known` to be of an earlier world, endpoints that
-/// they would refuse are left out.
-pub(super) fn compile(world: &World, scope: &OutboundScope, known: Option<&Known<'_>>) -> Vec<EndpointSet> {
+/// The sets of those clusters that the class sees and whose services are `wanted`. If its clusters are `known` to be of an
+/// earlier world, endpoints that they would refuse are left out.
+pub(super) fn compile(
+    world: &World,
+    scope: &OutboundScope,
+    known: Option<&Known<'_>>,
+    wanted: impl Fn(&WorldService) -> bool,
+) -> Vec<EndpointSet> {
     let mut sets = Vec::new();
-    for service in world.visible_services(&scope.namespace).filter(|service| has_endpoint_lane(service)) {
+    let services = world.visible_services(&scope.namespace);
+    for service in services.filter(|service| has_endpoint_lane(service) && wanted(service)) {
         let (subsets, _) = clusters::subsets(world, scope, service);
         let is_near = |workload: &&Arc<WorldWorkload>| match &scope.node {
             Some(node) if service.node_local => workload.node() == Some(node),

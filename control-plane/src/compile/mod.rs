@@ -63,5 +63,5 @@ pub fn configuration(world: &World, scope: &ProxyScope) -> Compiled {
 /// The endpoints' lane: all endpoint sets that clusters of the class ask for.
 #[must_use]
 pub fn endpoints(world: &World, scope: &OutboundScope) -> Vec<EndpointSet> {
-    endpoints::compile(world, scope, None)
+    endpoints::compile(world, scope, None, |_| true)
 }

@@ -187,6 +187,21 @@ impl World {
         changes.filter(|(key, after)| self.workload(key) != after.as_ref()).collect()
     }
 
+    /// Whether the same workloads, in the same state, are behind a service in both worlds. Says no in doubt.
+    #[must_use]
+    pub fn has_members_of(&self, other: &Self, service: &WorldService) -> bool {
+        match &service.endpoints {
+            EndpointSource::Selected(_) => {
+                match (self.members.behind(&service.host), other.members.behind(&service.host)) {
+                    (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                    _ => false,
+                }
+            }
+            // Those of others change with the configuration only.
+            _ => self.configuration == other.configuration,
+        }
+    }
+
     /// The same without those before it.
     #[must_use]
     pub fn by_itself(&self) -> Self {

@@ -68,7 +68,8 @@ pub enum ApplyError {
 /// The families this kernel speaks: IPv6 may be compiled out or disabled at boot.
 #[must_use]
 pub fn families_here() -> Vec<Family> {
-    if Path::new("/proc/net/if_inet6").exists() {
+    // Of this thread, whose network namespace need not be the process's.
+    if Path::new("/proc/thread-self/net/if_inet6").exists() {
         vec![Family::Ipv4, Family::Ipv6]
     } else {
         vec![Family::Ipv4]
@@ -154,6 +155,18 @@ impl Tool {
         }
     }
 
+    fn has_rules(self, family: Family) -> bool {
+        match self {
+            Self::Nft => {
+                run("nft", &["list", "table", nftables::family(family), nftables::TABLE], "").is_ok()
+            }
+            Self::Iptables(kind) => {
+                let saved = run(kind.save[index(family)], &["-t", "nat"], "");
+                saved.is_ok_and(|saved| iptables::remove_script(&saved).is_some())
+            }
+        }
+    }
+
     /// Whether both may look at the same rules: `iptables` is one of the other two.
     fn overlaps(self, other: Self) -> bool {
         let general = Self::Iptables(&IPTABLES);
@@ -228,6 +241,12 @@ pub fn remove(families: &[Family], backend: Backend) -> Result<(), ApplyError> {
             Ok(())
         }
     }
+}
+
+/// The tool whose rules are there, of every family; none: they are missing.
+#[must_use]
+pub fn present(families: &[Family]) -> Option<&'static str> {
+    ALL.into_iter().find(|tool| families.iter().all(|family| tool.has_rules(*family))).map(Tool::name)
 }
 
 fn only_or_all(mut errors: Vec<ApplyError>) -> ApplyError {

@@ -238,6 +238,12 @@ impl FilterArgs {
 }
 
 impl SettingArgs {
+    /// For which addresses, and whom to tell.
+    #[must_use]
+    pub fn families_and_backend(&self) -> (Vec<Family>, Backend) {
+        (self.filter.families(), self.filter.backend)
+    }
+
     /// What the arguments say, checked.
     ///
     /// # Errors

@@ -9,11 +9,19 @@ use super::setting::Interception;
 #[path = "nftables_tests.rs"]
 mod tests;
 
-fn table(family: Family) -> &'static str {
+/// The name of the table.
+pub(super) const TABLE: &str = "weft";
+
+/// The family, as `nft` calls it.
+pub(super) fn family(family: Family) -> &'static str {
     match family {
-        Family::Ipv4 => "ip weft",
-        Family::Ipv6 => "ip6 weft",
+        Family::Ipv4 => "ip",
+        Family::Ipv6 => "ip6",
     }
+}
+
+fn table(of: Family) -> String {
+    format!("{} {TABLE}", family(of))
 }
 
 /// A script that puts the rules in place of those of an earlier one, if there were any.

@@ -101,17 +101,46 @@ async fn pain_19_pods_that_missed_injection_are_found() {
     assert!(format!("{out}{err}").contains(pod.name()), "{out}{err}");
 }
 
+const SERVER: &str = "\
+# A server and its service.
+apiVersion: v1
+kind: Service
+metadata: {name: server}
+spec:
+  selector: {app: server}
+  ports: [{name: http, port: 8080}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: server}
+spec:
+  selector: {matchLabels: {app: server}}
+  template:
+    metadata:
+      labels: {app: server}
+    spec:
+      containers:
+      # The program itself.
+      - name: app
+        image: localhost/weft-test-app:1
+        args: [serve, --http, '8080']
+        ports: [{name: http, containerPort: 8080}]
+        readinessProbe:
+          httpGet: {path: /, port: http}
+";
+
 #[tokio::test]
 #[ignore = "needs a cluster: make test-kubernetes"]
 async fn the_command_line_injects_as_the_webhook_does() {
     let by_webhook = Namespace::injected("webhook");
     let by_hand = Namespace::labelled("gitops", &[]);
-    let app = App::new("server").http(8080);
-    by_webhook.start(&app);
-    let yaml = "# kept\n".to_owned() + &serde_json::to_string_pretty(&app.objects()).unwrap();
-    let (code, injected, err) = weft_with(&yaml, &["inject", "-f", "-"]);
+    by_webhook.apply(SERVER);
+    by_webhook.await_rollout("deployment/server");
+    let (code, injected, err) = weft_with(SERVER, &["inject", "-f", "-"]);
     assert_eq!(code, 0, "{err}");
-    assert!(injected.starts_with("# kept"), "{injected}");
+    let (service, _) = SERVER.split_once("\n---\n").unwrap();
+    assert!(injected.starts_with(service), "what is not injected stays to the letter: {injected}");
+    assert!(injected.contains("# The program itself."), "{injected}");
     let (_, again, _) = weft_with(&injected, &["inject", "-f", "-"]);
     assert_eq!(again, injected, "what is injected is left as it is");
     by_hand.apply(&injected);

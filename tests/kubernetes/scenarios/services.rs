@@ -66,12 +66,7 @@ async fn pain_8_a_server_that_speaks_first_is_heard_at_once() {
 #[ignore = "needs a cluster: make test-kubernetes"]
 async fn pain_24_grpc_calls_are_spread_over_all_pods() {
     let space = Namespace::injected("grpc");
-    space.start(
-        &App::new("server")
-            .http(8080)
-            .replicas(2)
-            .probes(json!({"readinessProbe": {"grpc": {"port": 8080}, "periodSeconds": 1}})),
-    );
+    space.start(&App::new("server").grpc(8080).replicas(2));
     let client = space.client();
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..12 {

@@ -22,6 +22,7 @@ pub struct App {
     replicas: u32,
     command: Option<Vec<String>>,
     http: Option<u16>,
+    http_name: &'static str,
     echo: Option<u16>,
     banner: Option<u16>,
     probes: Value,
@@ -42,6 +43,7 @@ impl App {
             replicas: 1,
             command: None,
             http: None,
+            http_name: "http",
             echo: None,
             banner: None,
             probes: json!({}),
@@ -82,6 +84,13 @@ impl App {
         self.http = Some(port);
         self.probes["readinessProbe"] =
             json!({"httpGet": {"path": "/ready", "port": port}, "periodSeconds": 1});
+        self
+    }
+
+    /// As [`App::http`], with a port that is declared as gRPC's, and its health check.
+    pub fn grpc(mut self, port: u16) -> Self {
+        (self.http, self.http_name) = (Some(port), "grpc");
+        self.probes["readinessProbe"] = json!({"grpc": {"port": port}, "periodSeconds": 1});
         self
     }
 
@@ -148,7 +157,7 @@ impl App {
 
     fn template(&self) -> Value {
         let field = |path: &str| json!({"fieldRef": {"fieldPath": path}});
-        let ports = [("http", self.http), ("tcp-echo", self.echo), ("mysql", self.banner)];
+        let ports = [(self.http_name, self.http), ("tcp-echo", self.echo), ("mysql", self.banner)];
         let ports: Vec<Value> = ports
             .iter()
             .filter_map(|(name, port)| Some(json!({"name": name, "containerPort": (*port)?})))
@@ -199,7 +208,7 @@ impl App {
         if let Some(account) = &self.service_account {
             items.push(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}}));
         }
-        let ports = [("http", self.http), ("tcp-echo", self.echo), ("mysql", self.banner)];
+        let ports = [(self.http_name, self.http), ("tcp-echo", self.echo), ("mysql", self.banner)];
         let ports: Vec<Value> =
             ports.iter().filter_map(|(name, port)| Some(json!({"name": name, "port": (*port)?}))).collect();
         if !ports.is_empty() {

@@ -220,7 +220,8 @@ fn probe(path: &str) -> Probe {
     Probe { http_get: Some(http), timeout_seconds: Some(5), ..Probe::default() }
 }
 
-fn field(name: &str, path: &str) -> EnvVar {
+/// An environment variable with a field of the pod.
+pub(super) fn field(name: &str, path: &str) -> EnvVar {
     EnvVar {
         name: name.to_owned(),
         value_from: Some(EnvVarSource {
@@ -246,7 +247,8 @@ fn confined() -> SecurityContext {
     }
 }
 
-fn runtime_default() -> SeccompProfile {
+/// The container runtime's own filter of system calls.
+pub(super) fn runtime_default() -> SeccompProfile {
     SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }
 }
 

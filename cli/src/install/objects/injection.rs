@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use serde_json::{Value, json};
 
 use super::Objects;
-use crate::install::names::{CONTROL_PLANE, INJECTION, INJECTOR, NAMESPACE, NEVER_INJECTED};
+use crate::install::names::{CONTROL_PLANE, INJECTION, INJECTOR, NAMESPACE, NEVER_INJECTED, port};
 use crate::install::values::InstallValues;
 use crate::output::yaml::to_yaml;
 
@@ -63,10 +63,9 @@ pub(crate) fn injection_values(values: &InstallValues) -> Value {
         },
         "mesh": values.mesh.name,
         "trustDomain": values.mesh.trust_domain,
-        "clusterDomain": values.mesh.cluster_domain,
         "revision": values.revision_label(),
-        "controlPlane": format!("{}.{NAMESPACE}.svc:15012", values.revised(CONTROL_PLANE)),
-        "cni": values.cni.enabled,
+        "discoveryAddress": format!("{}.{NAMESPACE}.svc:{}", values.revised(CONTROL_PLANE), port::XDS),
+        "interception": {"cni": values.cni.enabled},
     });
     super::super::values::overlay(&mut tree, &values.injection.values);
     tree

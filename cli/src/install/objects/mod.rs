@@ -1,6 +1,7 @@
 //! Everything that is installed, as objects of Kubernetes' own types, in the order in which they are applied.
 
 mod access;
+mod cni;
 mod control_plane;
 mod injection;
 mod scaling;
@@ -34,6 +35,8 @@ pub fn render(values: &InstallValues) -> Vec<Value> {
     injection::add_configuration(values, &mut objects);
     control_plane::add(values, &mut objects);
     scaling::add(values, &mut objects);
+    // Before anything is injected that counts on it.
+    cni::add(values, &mut objects);
     injection::add_webhooks(values, &mut objects);
     validation::add(values, &mut objects);
     objects.0

@@ -31,8 +31,8 @@ fn judge(version: &str, major: &str, minor: &str) -> Option<Problem> {
         (1, minor) if minor < NATIVE_SIDECARS => Some(Problem::warning(
             format!("the cluster is Kubernetes {version}, which has no native sidecars"),
             format!(
-                "sidecars run as ordinary containers: Jobs end only when they tell their sidecar, and other init \
-                 containers are outside the mesh; 1.{NATIVE_SIDECARS} has them"
+                "--set injection.values.proxy.native=false injects ordinary containers: Jobs end only when they tell \
+                 their sidecar, and other init containers are outside the mesh; 1.{NATIVE_SIDECARS} has native ones"
             ),
         )),
         _ => None,

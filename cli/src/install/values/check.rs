@@ -107,18 +107,25 @@ fn value(kind: Kind, node: &Node) -> Result<(), Wrong> {
         }
         (Kind::Labels, _) => is(false, "keys with texts", ""),
         (Kind::Object(Shape::Resources), _) => {
-            kubernetes::<ResourceRequirements>(node, "Kubernetes' resource requirements")
+            kubernetes::<ResourceRequirements>(node, "Kubernetes' resource requirements", true)
         }
         (Kind::Object(Shape::Tolerations), _) => {
-            kubernetes::<Vec<Toleration>>(node, "a list of Kubernetes' tolerations")
+            kubernetes::<Vec<Toleration>>(node, "a list of Kubernetes' tolerations", false)
         }
         (Kind::Tree, _) => is(false, "a mapping", ""),
     }
 }
 
 /// Whether a tree is of a type of Kubernetes: what it does not know, it drops.
-fn kubernetes<T: DeserializeOwned + Serialize>(node: &Node, what: &str) -> Result<(), Wrong> {
-    let given = without_nulls(json::to_json(node));
+fn kubernetes<T: DeserializeOwned + Serialize>(
+    node: &Node,
+    what: &str,
+    is_resources: bool,
+) -> Result<(), Wrong> {
+    let mut given = without_nulls(json::to_json(node));
+    if is_resources {
+        super::texts(&mut given);
+    }
     let read: T = serde_json::from_value(given.clone())
         .map_err(|error| (format!("has to be {what}: {error}"), String::new()))?;
     let kept = serde_json::to_value(read).unwrap_or_default();

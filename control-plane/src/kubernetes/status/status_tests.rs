@@ -11,7 +11,7 @@ fn route(status: Value) -> Written {
         {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"},
         {"group": "", "kind": "Service", "name": "web", "port": 80},
     ]}});
-    Written { text: object.to_string().into(), status: Arc::new(status), generation: 4 }
+    Written { text: object.to_string().into(), status: Arc::new(status), version: "v1", generation: 4 }
 }
 
 fn name(kind: &str) -> ObjectRef {
@@ -66,13 +66,14 @@ fn what_was_written_is_not_written_again_and_other_controllers_entries_stay() {
 #[test]
 fn a_route_of_gateways_only_is_none_of_ours() {
     let object = json!({"spec": {"parentRefs": [{"name": "edge"}]}});
-    let route = Written { text: object.to_string().into(), status: Arc::default(), generation: 1 };
+    let route =
+        Written { text: object.to_string().into(), status: Arc::default(), version: "v1", generation: 1 };
     assert_eq!(wanted(&name("HTTPRoute"), &route, &[], at(1)), None);
 }
 
 #[test]
 fn istios_kinds_say_whether_they_are_in_force_and_what_is_worth_knowing() {
-    let rule = Written { text: "{}".into(), status: Arc::default(), generation: 2 };
+    let rule = Written { text: "{}".into(), status: Arc::default(), version: "v1", generation: 2 };
     let status = |findings: &[&Finding]| wanted(&name("DestinationRule"), &rule, findings, at(1)).unwrap();
     assert_eq!(status(&[])["conditions"][1]["status"], "True");
     assert_eq!(status(&[])["observedGeneration"], "2");

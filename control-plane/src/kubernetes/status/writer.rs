@@ -76,13 +76,13 @@ impl Writer {
             {
                 continue;
             }
-            match self.write(name, &status).await {
+            match self.write(name, written.version, &status).await {
                 Ok(()) => {
                     self.last.insert(name.clone(), (status, Instant::now()));
                 }
                 // Either the object is gone, which the watch will tell, or its definition has no status.
                 Err(kube::Error::Api(answer)) if answer.code == 404 => {
-                    if self.exists(name).await {
+                    if self.exists(name, written.version).await {
                         tracing::info!(kind = %name.kind, "objects of the kind have no status to write to");
                         self.without.insert(name.kind.clone(), Instant::now());
                     }
@@ -96,29 +96,29 @@ impl Writer {
         failed.is_empty()
     }
 
-    async fn write(&self, name: &ObjectRef, status: &Value) -> Result<(), kube::Error> {
+    async fn write(&self, name: &ObjectRef, version: &str, status: &Value) -> Result<(), kube::Error> {
+        let Some((api, api_version)) = self.api(name, version) else { return Ok(()) };
         let patch = json!({
-            "apiVersion": name.api_version,
+            "apiVersion": api_version,
             "kind": name.kind,
             "metadata": {"name": name.name, "namespace": name.namespace},
             "status": status,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let Some(api) = self.api(name) else { return Ok(()) };
         api.patch_status(&name.name, &params, &Patch::Apply(&patch)).await.map(drop)
     }
 
-    async fn exists(&self, name: &ObjectRef) -> bool {
-        let Some(api) = self.api(name) else { return false };
+    async fn exists(&self, name: &ObjectRef, version: &str) -> bool {
+        let Some((api, _)) = self.api(name, version) else { return false };
         matches!(api.get_metadata_opt(&name.name).await, Ok(Some(_)))
     }
 
-    fn api(&self, name: &ObjectRef) -> Option<Api<DynamicObject>> {
+    fn api(&self, name: &ObjectRef, version: &str) -> Option<(Api<DynamicObject>, String)> {
         let kind = Kind::named(&name.kind)?;
-        let version = kind.versions.first()?;
         let gvk = GroupVersionKind::gvk(kind.group, version, kind.name);
         let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural);
-        Some(Api::namespaced_with(self.client.clone(), &name.namespace, &resource))
+        let api_version = resource.api_version.clone();
+        Some((Api::namespaced_with(self.client.clone(), &name.namespace, &resource), api_version))
     }
 }
 

@@ -59,6 +59,7 @@ struct Entry {
     /// What was parsed, to see whether it is the same.
     text: Arc<str>,
     generation: u64,
+    version: &'static str,
     /// The last good version.
     object: Option<Arc<Object>>,
     findings: Vec<Finding>,
@@ -162,8 +163,9 @@ impl Collection {
     }
 
     fn put(&mut self, kind: &'static Kind, trimmed: Trimmed) -> Lane {
-        let Trimmed { object, status, generation } = trimmed;
+        let Trimmed { object, status, version, generation } = trimmed;
         let entry = self.kinds.entry(kind.name).or_default().entry(name_of(&object)).or_default();
+        entry.version = version;
         let mut changed = Lane::NONE;
         if has_status(kind) && *entry.status != status {
             entry.status = Arc::new(status);
@@ -226,7 +228,10 @@ impl Collection {
                 if self.is_read(&labels, namespace) {
                     let reference = ObjectRef::new(&kind.api_version(), kind.name, namespace, name);
                     let (text, status) = (entry.text.clone(), entry.status.clone());
-                    statuses.insert(reference, Written { text, status, generation: entry.generation });
+                    statuses.insert(
+                        reference,
+                        Written { text, status, version: entry.version, generation: entry.generation },
+                    );
                 }
             }
         }

@@ -129,7 +129,17 @@ impl Follower {
     /// Watches what is defined and served, and nothing else.
     async fn reconcile(&mut self, present: &BTreeSet<String>) {
         while self.tasks.try_join_next().is_some() {}
-        let mut by_group = BTreeMap::new();
+        let served = match self.served().await {
+            Ok(served) => served,
+            Err(error) => {
+                // It is asked again; until then everything stays.
+                tracing::warn!(
+                    error = crate::kubernetes::explain(&error),
+                    "cannot ask which kinds the API server has"
+                );
+                return;
+            }
+        };
         for kind in KINDS.iter().filter(|kind| !kind.group.is_empty()) {
             if !present.contains(&definition(kind)) {
                 if let Some((_, task)) = self.running.remove(kind.name) {
@@ -139,13 +149,10 @@ impl Follower {
                 }
                 continue;
             }
-            if !by_group.contains_key(kind.group) {
-                by_group.insert(kind.group, self.served(kind.group).await);
-            }
-            // What cannot be asked now is asked again; until then everything stays.
-            let Some(Some(served)) = by_group.get(kind.group) else { continue };
-            let is_served =
-                |version: &&&'static str| served.contains(&((**version).to_owned(), kind.plural.to_owned()));
+            let is_served = |version: &&&'static str| {
+                let wanted = ((**version).to_owned(), kind.plural.to_owned());
+                served.get(kind.group).is_some_and(|served| served.contains(&wanted))
+            };
             let Some(version) = kind.versions.iter().find(is_served) else { continue };
             if self.running.get(kind.name).is_none_or(|(running, _)| running != version) {
                 tracing::info!(kind = kind.name, version, "watching");
@@ -157,27 +164,21 @@ impl Follower {
         let _ = self.tell.send(Seen::Kinds(known)).await;
     }
 
-    /// Versions and plurals that a group has; none when it cannot be told.
-    async fn served(&self, group: &str) -> Option<BTreeSet<(String, String)>> {
-        let versions: BTreeSet<&str> = KINDS
-            .iter()
-            .filter(|kind| kind.group == group)
-            .flat_map(|kind| kind.versions.iter().copied())
-            .collect();
-        let mut served = BTreeSet::new();
-        for version in versions {
-            match self.client.list_api_group_resources(&format!("{group}/{version}")).await {
-                Ok(list) => {
-                    served.extend(list.resources.into_iter().map(|it| (version.to_owned(), it.name)));
-                }
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => {
-                    let error = crate::kubernetes::explain(&error);
-                    tracing::warn!(group, version, error, "cannot ask what the API server has");
-                    return None;
-                }
+    /// Versions and plurals that each group has; none when it cannot be told.
+    async fn served(&self) -> Result<Served, kube::Error> {
+        let ours = |group: &str| KINDS.iter().any(|kind| kind.group == group && !group.is_empty());
+        let mut served = Served::new();
+        for group in self.client.list_api_groups().await?.groups.into_iter().filter(|group| ours(&group.name))
+        {
+            for version in group.versions {
+                let list = self.client.list_api_group_resources(&version.group_version).await?;
+                let kinds = list.resources.into_iter().map(|it| (version.version.clone(), it.name));
+                served.entry(group.name.clone()).or_default().extend(kinds);
             }
         }
-        Some(served)
+        Ok(served)
     }
 }
+
+/// By group: versions with the plurals of their kinds.
+type Served = BTreeMap<String, BTreeSet<(String, String)>>;

@@ -69,6 +69,8 @@ pub struct Written {
     pub text: Arc<str>,
     /// `status`; null when there is none.
     pub status: Arc<serde_json::Value>,
+    /// The version of the API that it was read in, which the API server has; the name has the preferred one.
+    pub version: &'static str,
     /// `metadata.generation`.
     pub generation: u64,
 }

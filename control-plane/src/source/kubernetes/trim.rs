@@ -17,12 +17,14 @@ const DROPPED_ANNOTATIONS: &[&str] = &["kubectl.kubernetes.io/last-applied-confi
 pub(super) struct Trimmed {
     pub(super) object: Value,
     pub(super) status: Value,
+    /// The version of the API that it was read in.
+    pub(super) version: &'static str,
     /// `metadata.generation`; 0 where the kind has none.
     pub(super) generation: u64,
 }
 
 /// Takes what is read of an object of a kind.
-pub(super) fn trim(kind: &Kind, object: DynamicObject) -> Trimmed {
+pub(super) fn trim(kind: &Kind, version: &'static str, object: DynamicObject) -> Trimmed {
     let generation = object.metadata.generation.and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
     let mut data = match object.data {
         Value::Object(data) => data,
@@ -60,7 +62,7 @@ pub(super) fn trim(kind: &Kind, object: DynamicObject) -> Trimmed {
         }
     };
     kept["metadata"] = metadata;
-    Trimmed { object: kept, status, generation }
+    Trimmed { object: kept, status, version, generation }
 }
 
 /// Those of the fields that are there.

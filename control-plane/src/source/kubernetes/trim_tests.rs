@@ -4,7 +4,7 @@ use crate::source::{Spec, parse_watched};
 
 fn of(kind: &str, value: Value) -> Trimmed {
     let kind = CLUSTER_KINDS.iter().chain(crate::source::KINDS).find(|known| known.name == kind).unwrap();
-    trim(kind, serde_json::from_value(value).unwrap())
+    trim(kind, "v1", serde_json::from_value(value).unwrap())
 }
 
 #[test]

@@ -83,11 +83,11 @@ pub(super) async fn follow(
                         None
                     }
                     Event::InitApply(object) => {
-                        listed.push(trim(kind, object));
+                        listed.push(trim(kind, version, object));
                         None
                     }
                     Event::InitDone => Some(Seen::Listed(kind, std::mem::take(&mut listed))),
-                    Event::Apply(object) => Some(Seen::Applied(kind, Box::new(trim(kind, object)))),
+                    Event::Apply(object) => Some(Seen::Applied(kind, Box::new(trim(kind, version, object)))),
                     Event::Delete(object) => {
                         let metadata = object.metadata;
                         let name = metadata.name.unwrap_or_default();

@@ -1,0 +1,95 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::source::{Object, Objects, parse_documents, parse_watched};
+use crate::world::{AddressBook, AddressRanges, Input, MeshSettings};
+
+const SERVICES: usize = 100;
+const PODS: usize = 5_000;
+
+fn pod(number: usize, ready: bool) -> Arc<Object> {
+    let address = format!("10.{}.{}.{}", 1 + number / 60_000, number / 250 % 240, number % 250 + 1);
+    let condition = if ready { "True" } else { "False" };
+    let pod = serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("p{number}"), "namespace": "default",
+            "labels": {"app": format!("s{}", number % SERVICES), "security.istio.io/tlsMode": "istio"}},
+        "spec": {"containers": [], "nodeName": format!("n{}", number % 2)},
+        "status": {"podIP": address, "conditions": [{"type": "Ready", "status": condition}]},
+    });
+    parse_watched(&pod).objects[0].clone()
+}
+
+fn world(extra: &str, pods: &Objects) -> World {
+    let services: String = (0..SERVICES)
+        .map(|n| format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{n}}}\nspec: {{selector: {{app: s{n}}}, ports: [{{port: 80}}]{extra}}}\n"))
+        .collect();
+    let parsed = parse_documents("t.yaml", &services, "default");
+    assert!(parsed.findings.is_empty(), "{:?}", parsed.findings);
+    let input = Input { objects: &parsed.objects, pods, states: &BTreeMap::new() };
+    let mut book = AddressBook::in_memory(AddressRanges::default());
+    World::of(1, Arc::new(MeshSettings::default()), input, &mut book)
+}
+
+fn all_pods() -> Objects {
+    let pods = (0..PODS).map(|number| pod(number, true));
+    Objects { by_name: pods.map(|pod| (pod.reference.clone(), pod)).collect(), findings: Vec::new() }
+}
+
+fn scope(node: Option<&str>) -> ProxyScope {
+    ProxyScope {
+        namespace: "default".into(),
+        labels: BTreeMap::new(),
+        app_ports: Vec::new(),
+        named_ports: BTreeMap::new(),
+        node: node.map(Arc::from),
+        mode: Mode::Intercept,
+    }
+}
+
+/// The next world, in which some pods are ready or not.
+fn with(world: &World, pods: &[Arc<Object>]) -> World {
+    let events: Vec<_> = pods.iter().map(|pod| crate::source::SourceEvent::Applied(pod.clone())).collect();
+    world.with_workloads(world.revision + 1, world.pods_changed(&events))
+}
+
+#[test]
+fn of_a_hundred_services_and_five_thousand_pods_only_changed_sets_are_compiled() {
+    let shared = Arc::new(ArcSwap::from_pointee(world("", &all_pods())));
+    let compiler = WorldCompiler::new(shared.clone());
+    let first = compiler.resources(&scope(None));
+    assert_eq!(
+        compiler.compiles(),
+        Compiles { configuration: 1, endpoints: 1, endpoint_sets: SERVICES as u64 }
+    );
+    // A rollout: a hundred pods of one service's and another's.
+    let changed: Vec<_> = (0..PODS).filter(|n| n % SERVICES < 2).map(|n| pod(n, false)).collect();
+    shared.store(Arc::new(with(&shared.load(), &changed)));
+    let (revision, endpoints) = compiler.endpoints(&scope(None));
+    assert_eq!(revision, 2);
+    let compiles = Compiles { configuration: 1, endpoints: 2, endpoint_sets: SERVICES as u64 + 2 };
+    assert_eq!(compiler.compiles(), compiles);
+    let before = first.set(crate::push::ResourceType::Endpoint);
+    let news = endpoints.changed_since(before);
+    assert_eq!(
+        news.iter().map(|name| &**name).collect::<Vec<_>>(),
+        ["outbound|80||s0.default.svc.cluster.local", "outbound|80||s1.default.svc.cluster.local",]
+    );
+    // What is put together of old and new is what would be compiled as a whole.
+    let whole = WorldCompiler::new(shared).endpoints(&scope(None)).1;
+    assert!(endpoints.changed_since(&whole).is_empty() && endpoints.len() == SERVICES);
+}
+
+#[test]
+fn a_node_local_service_is_answered_by_workloads_of_the_clients_node() {
+    let pods = all_pods();
+    let compiler =
+        WorldCompiler::new(Arc::new(ArcSwap::from_pointee(world(", internalTrafficPolicy: Local", &pods))));
+    let size = |scope: &ProxyScope| {
+        let sets = compiler.endpoints(scope).1;
+        sets.get("outbound|80||s0.default.svc.cluster.local").unwrap().bytes.len()
+    };
+    let (here, there, unknown) = (size(&scope(Some("n0"))), size(&scope(Some("n1"))), size(&scope(None)));
+    // All pods of s0 have even numbers, and so are on n0.
+    assert!(here == unknown && there < here / 10, "{here} {there} {unknown}");
+}
