@@ -46,14 +46,11 @@ pub(super) async fn start(
     let Some(address) = cluster.webhook else { return Ok(()) };
     let listener = listen(address).await?;
     let Parts { client, authority, namespaces, state, dns_names } = parts;
-    let injector = Arc::new(Injector::new(InjectionValues::default()).map_err(|findings| told(&findings))?);
+    let values = InjectionValues::default().with_revision(&cluster.revision);
+    let injector = Arc::new(Injector::new(values).map_err(|findings| told(&findings))?);
     follow_settings(cluster, &client, &injector).await;
-    let labels = move |name: &str| {
-        let labels = namespaces.namespace_labels(name)?;
-        Some(labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect())
-    };
     let webhook = Webhook::new(injector)
-        .with_namespaces(labels)
+        .with_namespaces(move |name| namespaces.namespace_labels(name))
         .with_objects(move || state.objects().to_vec())
         .with_events(Events::to(client.clone()));
     pages.count_webhooks(webhook.metrics().clone());
