@@ -133,11 +133,13 @@ fn writing(values: &InstallValues) -> Vec<Permission> {
             "The mesh's root certificate is published to every namespace. Kubernetes cannot bind `create` to a name."),
         permission(Cluster, "", &["configmaps"], &["get", "list", "watch", "update", "patch"],
             "The same, kept current. Holds for this name only.").named([ROOT.to_owned()]),
-        Permission {
-            groups: vec!["", "events.k8s.io"],
-            ..permission(Cluster, "", &["events"], &["create", "patch"],
-                "Why a pod got no sidecar, or was refused, is told as an event where the user looks for it.")
-        },
+        permission(
+            Cluster,
+            "",
+            &["events"],
+            &["create"],
+            "Why a pod got no sidecar, or was refused, is told as an event where the user looks for it.",
+        ),
     ]);
     let webhooks = [
         ("mutatingwebhookconfigurations", values.revised(INJECTOR), values.injection.enabled),
