@@ -23,6 +23,8 @@ fn repository(path: &str) -> PathBuf {
 const SETS: &[&str] = &[
     "namespace: {create: false}",
     "namespace: {create: true}\nrevision: canary",
+    "namespace: {create: false}\ncni: {enabled: true}",
+    "namespace: {create: false}\ncni: {enabled: true, repair: none}",
     "namespace: {create: true}\ncni: {enabled: true, repair: label, binDir: /home/kubernetes/bin}",
     "namespace: {create: false}\ninjection: {enabled: false}\nvalidation: {enabled: false}\ncontrolPlane: {podDisruptionBudget: {enabled: false}}",
     "namespace: {create: false}\ninjection: {istioLabels: false, failurePolicy: Ignore, values: {proxy: {concurrency: 4}, image: {tag: other}}}",
@@ -78,7 +80,16 @@ fn values_that_weft_install_refuses_helm_refuses_too() {
     {
         assert!(InstallValues::load(&[], &[setting.to_owned()]).is_err(), "{setting}");
         let output = helm()
-            .args(["template", "weft", "--namespace", "weft-system", "--set", setting])
+            .args([
+                "template",
+                "weft",
+                "--namespace",
+                "weft-system",
+                "--kube-version",
+                "1.34.0",
+                "--set",
+                setting,
+            ])
             .arg(chart())
             .output()
             .unwrap();
@@ -89,7 +100,11 @@ fn values_that_weft_install_refuses_helm_refuses_too() {
 #[test]
 #[ignore = "needs helm: make test-kubernetes"]
 fn another_namespace_is_refused_with_what_to_do() {
-    let output = helm().args(["template", "weft", "--namespace", "default"]).arg(chart()).output().unwrap();
+    let output = helm()
+        .args(["template", "weft", "--namespace", "default", "--kube-version", "1.34.0"])
+        .arg(chart())
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         !output.status.success() && said.contains("--namespace weft-system --create-namespace"),
@@ -124,9 +139,18 @@ fn chart() -> PathBuf {
 
 fn rendered(values: &Path) -> Vec<Value> {
     let mut helm = helm();
-    helm.args(["template", "weft", "--namespace", "weft-system", "--include-crds", "--values"])
-        .arg(values)
-        .arg(chart());
+    helm.args([
+        "template",
+        "weft",
+        "--namespace",
+        "weft-system",
+        "--kube-version",
+        "1.34.0",
+        "--include-crds",
+        "--values",
+    ])
+    .arg(values)
+    .arg(chart());
     let output = helm.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     documents(&String::from_utf8_lossy(&output.stdout))

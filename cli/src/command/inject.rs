@@ -4,14 +4,18 @@ mod edit;
 mod objects;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
 use weft_control_plane::inject::{InjectionValues, Injector};
 use weft_control_plane::source::Finding;
 
-use super::{CommandError, CommandResult, FAILED, Globals, apply};
+use super::{CommandError, CommandResult, FAILED, Globals, apply, block_on};
+use crate::cluster::{Cluster, ClusterChoice};
 use crate::files;
+use crate::install::names::{INJECTION, NAMESPACE};
 use crate::output::print;
 use objects::{Action, File};
 
@@ -22,10 +26,9 @@ use objects::{Action, File};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   weft inject -f shop.yaml | kubectl apply -f -
+  weft inject -f deploy/ --from-cluster -o injected.yaml
   weft inject -f deploy/ --values injection.yaml -o injected.yaml
   weft inject -f injected.yaml --remove
-
-The mesh's own values: kubectl -n weft-system get configmap weft-injection -o jsonpath='{.data.values}'
 
 Exit codes: 0 done; 1 mistakes, nothing was written.")]
 pub struct Args {
@@ -35,6 +38,9 @@ pub struct Args {
     /// Settings of injection, as in the key `values` of the ConfigMap `weft-injection`; else the built-in ones.
     #[arg(long, value_name = "FILE", conflicts_with = "remove")]
     values: Option<PathBuf>,
+    /// Settings of the mesh in the cluster of the kubeconfig; --context and --kubeconfig mean this too.
+    #[arg(long, conflicts_with_all = ["values", "remove"])]
+    from_cluster: bool,
     /// The control plane that is to serve the sidecars.
     #[arg(long, value_name = "NAME", conflicts_with = "remove")]
     revision: Option<String>,
@@ -50,13 +56,13 @@ pub struct Args {
 ///
 /// # Errors
 /// When files cannot be read or written, or there are mistakes in them, which have been printed.
-pub fn run(args: Args, _: &Globals) -> CommandResult {
+pub fn run(args: Args, globals: &Globals) -> CommandResult {
     let sources = files::read(&args.files)?;
     let injector;
     let action = if args.remove {
         Action::Remove
     } else {
-        injector = load(args.values.as_deref(), args.revision.as_deref())?;
+        injector = load(&args, globals)?;
         Action::Inject(&injector)
     };
     let mut findings = Vec::new();
@@ -82,17 +88,24 @@ pub fn run(args: Args, _: &Globals) -> CommandResult {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The values of a file, or the built-in ones.
-fn load(path: Option<&Path>, revision: Option<&str>) -> Result<Injector, CommandError> {
+/// An injector by the values of a file, of a cluster, or the built-in ones.
+fn load(args: &Args, globals: &Globals) -> Result<Injector, CommandError> {
     let told = |findings: Vec<Finding>| {
         let lines: String = findings.iter().map(|finding| apply::finding(&finding.into())).collect();
         CommandError::new(FAILED, lines.trim_end().to_owned())
     };
-    let mut values = match path {
+    let revision = args.revision.as_deref();
+    let from_cluster = args.from_cluster || globals.context.is_some() || globals.kubeconfig.is_some();
+    let mut values = match &args.values {
         Some(path) => {
-            let text = fs::read_to_string(path)
-                .map_err(|error| CommandError::new(FAILED, format!("cannot read {}: {error}", path.display())))?;
+            let text = fs::read_to_string(path).map_err(|error| {
+                CommandError::new(FAILED, format!("cannot read {}: {error}", path.display()))
+            })?;
             InjectionValues::parse(&path.display().to_string(), &text).map_err(told)?
+        }
+        None if from_cluster => {
+            let (name, text) = block_on(values_of_cluster(globals, revision))?;
+            InjectionValues::parse(&name, &text).map_err(told)?
         }
         None => InjectionValues::default(),
     };
@@ -100,6 +113,26 @@ fn load(path: Option<&Path>, revision: Option<&str>) -> Result<Injector, Command
         values = values.with_revision(revision);
     }
     Injector::new(values).map_err(told)
+}
+
+/// What the mesh of a cluster injects by, and what it is called.
+async fn values_of_cluster(
+    globals: &Globals,
+    revision: Option<&str>,
+) -> Result<(String, String), CommandError> {
+    let cluster = Cluster::connect(&ClusterChoice::of(globals)).await?;
+    let name = match revision {
+        None | Some("default") => INJECTION.to_owned(),
+        Some(revision) => format!("{INJECTION}-{revision}"),
+    };
+    let api: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    let what = format!("read the ConfigMap {name} of {NAMESPACE}");
+    let map = api.get(&name).await.map_err(|error| cluster.failed(&what, &error))?;
+    let text = map.data.and_then(|mut data| data.remove("values")).ok_or_else(|| {
+        CommandError::new(FAILED, format!("the ConfigMap {name} of {NAMESPACE} has no key `values`"))
+            .hint("`weft install` writes it; --values names a file instead")
+    })?;
+    Ok((format!("ConfigMap/{name}"), text))
 }
 
 /// Several files as one stream of documents.

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use tonic::transport::Channel;
 use weft_proto::api::mesh_client::MeshClient;
 
@@ -215,10 +215,20 @@ where
     block_on(async { ask(client::connect(&paths.control_socket()).await?).await })
 }
 
+/// The command line, with the name that it was called by: `kubectl weft` runs the same program as `kubectl-weft`.
+fn parse() -> Cli {
+    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let mut command = Cli::command();
+    if called.file_name().is_some_and(|name| name == "kubectl-weft") {
+        command = command.bin_name("kubectl weft");
+    }
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     match cli.command.run(&cli.globals) {
         Ok(code) => code,
         Err(error) => {

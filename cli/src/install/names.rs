@@ -18,6 +18,8 @@ pub const INJECTION: &str = "weft-injection";
 pub const INJECTOR: &str = "weft-injector";
 /// The ValidatingWebhookConfiguration.
 pub const VALIDATOR: &str = "weft-validator";
+/// The webhook in it, as the API server names it in its refusals.
+pub const VALIDATOR_WEBHOOK: &str = "validate.weft.mesh";
 /// The ConfigMap of every namespace that sidecars read the mesh's root certificate from.
 pub const ROOT: &str = "weft-ca-root-cert";
 /// The Secret that holds the mesh's certificate authority.

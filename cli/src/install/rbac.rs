@@ -133,11 +133,13 @@ fn writing(values: &InstallValues) -> Vec<Permission> {
             "The mesh's root certificate is published to every namespace. Kubernetes cannot bind `create` to a name."),
         permission(Cluster, "", &["configmaps"], &["get", "list", "watch", "update", "patch"],
             "The same, kept current. Holds for this name only.").named([ROOT.to_owned()]),
-        Permission {
-            groups: vec!["", "events.k8s.io"],
-            ..permission(Cluster, "", &["events"], &["create", "patch"],
-                "Why a pod got no sidecar, or was refused, is told as an event where the user looks for it.")
-        },
+        permission(
+            Cluster,
+            "",
+            &["events"],
+            &["create"],
+            "Why a pod got no sidecar, or was refused, is told as an event where the user looks for it.",
+        ),
     ]);
     let webhooks = [
         ("mutatingwebhookconfigurations", values.revised(INJECTOR), values.injection.enabled),
@@ -178,19 +180,34 @@ fn own_namespace(values: &InstallValues) -> Vec<Permission> {
     ]
 }
 
-/// All permissions of the CNI agent, where it is installed.
+/// All permissions of the CNI agent, where it is installed: only what its way of repairing pods takes.
 #[must_use]
-pub fn agent_permissions() -> Vec<Permission> {
+pub fn agent_permissions(values: &InstallValues) -> Vec<Permission> {
     use Scope::{Cluster, Namespace};
-    vec![
-        permission(
+    let mut all = vec![permission(
+        Cluster,
+        "",
+        &["pods"],
+        &["get"],
+        "Whether a pod that starts is injected, and which rules it asks for.",
+    )];
+    let repairs: &[&'static str] = match values.cni.repair.as_str() {
+        "delete" => &["list", "delete"],
+        "label" => &["list", "patch"],
+        _ => &[],
+    };
+    if !repairs.is_empty() {
+        let reason = "Pods of its node that started without their rules are found, and deleted or labelled (`cni.repair`).";
+        all.push(permission(Cluster, "", &["pods"], repairs, reason));
+        all.push(permission(
             Cluster,
             "",
-            &["pods"],
-            &["get", "list", "patch", "delete"],
-            "Whether a pod that starts is injected; pods of its node that started without their rules are deleted, or labelled.",
-        ),
-        permission(Cluster, "", &["events"], &["create"], "Why such a pod was deleted is told as an event."),
+            &["events"],
+            &["create"],
+            "What was done with such a pod is told as an event.",
+        ));
+    }
+    all.push(
         permission(
             Namespace,
             "apps",
@@ -199,7 +216,8 @@ pub fn agent_permissions() -> Vec<Permission> {
             "Whether the agent ends for good: then it takes the plugin from the node. Holds for this name only.",
         )
         .named([CNI.to_owned()]),
-    ]
+    );
+    all
 }
 
 /// API groups of the policies, each once.
@@ -220,7 +238,7 @@ pub fn page(values: &InstallValues) -> String {
     let mut text = String::from(PAGE_HEAD);
     write_tables(&mut text, CONTROL_PLANE, &permissions(values));
     text.push_str("\n# What the CNI agent may do\n\nWhere `cni.enabled` is true.\n");
-    write_tables(&mut text, CNI, &agent_permissions());
+    write_tables(&mut text, CNI, &agent_permissions(values));
     text
 }
 

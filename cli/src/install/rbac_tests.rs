@@ -43,3 +43,18 @@ fn policies_are_never_written() {
         );
     }
 }
+
+#[test]
+fn the_agent_may_only_do_what_its_repair_takes() {
+    let verbs = |repair: &str| {
+        let values = InstallValues::load(&[], &[format!("cni.repair={repair}")]).unwrap();
+        agent_permissions(&values)
+            .into_iter()
+            .filter(|it| it.resources == ["pods"])
+            .flat_map(|it| it.verbs)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(verbs("delete"), ["get", "list", "delete"]);
+    assert_eq!(verbs("label"), ["get", "list", "patch"]);
+    assert_eq!(verbs("none"), ["get"]);
+}

@@ -89,9 +89,22 @@ fn a_file_that_is_no_yaml_says_where() {
 }
 
 #[test]
+fn the_injections_values_are_checked_by_the_injector() {
+    let mistakes = load("injection: {values: {proxy: {concurency: 3}}}\n", &[]).unwrap_err();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    let told = mistakes[0].to_string();
+    assert!(
+        told.starts_with("injection.values") && told.contains("concurency") && told.contains("concurrency"),
+        "{told}"
+    );
+    assert!(load("", &["injection.values.proxy.native=false"]).is_ok());
+}
+
+#[test]
 fn what_was_chosen_leads_to_the_same_values() {
     let values =
-        load("cni: {enabled: true}\ninjection: {values: {a: {b: 1}}}\n", &["revision=canary"]).unwrap();
+        load("cni: {enabled: true}\ninjection: {values: {proxy: {concurrency: 3}}}\n", &["revision=canary"])
+            .unwrap();
     let again = load(&crate::output::yaml::to_yaml(&values.chosen()), &[]).unwrap();
     assert_eq!(values, again);
 }

@@ -10,7 +10,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::names::{CONTROL_PLANE, NAMESPACE};
+use super::names::{CONTROL_PLANE, NAMESPACE, VALIDATOR_WEBHOOK};
 use super::values::InstallValues;
 use crate::cluster::Cluster;
 use crate::cluster::replicas::{is_ready, name};
@@ -18,8 +18,8 @@ use crate::command::{CommandError, INCOMPLETE};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(500);
-/// What nothing is called: a mode of mutual TLS that the webhook has to refuse.
-const NO_MODE: &str = "WEBHOOK_PROBE";
+/// What nothing can be called: a host that our webhook has to refuse, and that the schema of no other's definition does.
+const NO_HOST: &str = "webhook probe";
 
 /// Waits for the rollout, then for the webhook.
 ///
@@ -46,8 +46,10 @@ pub async fn ready(
         }
         tokio::time::sleep(PAUSE).await;
     }
-    while values.validation.enabled {
-        let Some(state) = webhook(cluster).await? else { break };
+    if !values.validation.enabled {
+        return Ok(());
+    }
+    while let Some(state) = webhook(cluster).await? {
         told(&state);
         if Instant::now() >= deadline {
             return Err(late(state));
@@ -127,22 +129,19 @@ pub fn reason(pod: &Pod) -> String {
 /// # Errors
 /// When the API server does not answer, or this user may not try.
 pub async fn webhook(cluster: &Cluster) -> Result<Option<String>, CommandError> {
-    let kind = GroupVersionKind::gvk("security.istio.io", "v1", "PeerAuthentication");
-    let resource = ApiResource::from_gvk_with_plural(&kind, "peerauthentications");
+    let kind = GroupVersionKind::gvk("networking.istio.io", "v1", "DestinationRule");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "destinationrules");
     let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), "default", &resource);
-    let object = DynamicObject::new("weft-webhook-probe", &resource)
-        .data(json!({"spec": {"mtls": {"mode": NO_MODE}}}));
+    let object = DynamicObject::new("weft-webhook-probe", &resource).data(json!({"spec": {"host": NO_HOST}}));
     let params = PostParams { dry_run: true, ..PostParams::default() };
     match api.create(&params, &object).await {
-        Ok(_) => Ok(Some("the API server does not reach the webhook `validate.weft.mesh` yet".to_owned())),
-        Err(kube::Error::Api(status))
-            if status.message.contains(NO_MODE) || status.message.contains("denied") =>
-        {
-            Ok(None)
+        Ok(_) => Ok(Some(format!("the API server does not reach the webhook `{VALIDATOR_WEBHOOK}`"))),
+        // `failed calling webhook "NAME"`, where it may not pass what it cannot ask about.
+        Err(kube::Error::Api(status)) if status.message.contains("failed calling webhook") => {
+            Ok(Some(status.message.clone()))
         }
-        Err(kube::Error::Api(status)) if status.code >= 500 => {
-            Ok(Some(format!("the webhook fails: {}", status.message)))
-        }
+        // `admission webhook "NAME" denied the request`: by ours, not another's.
+        Err(kube::Error::Api(status)) if status.message.contains(VALIDATOR_WEBHOOK) => Ok(None),
         // The kind may be so new that it is not served yet.
         Err(kube::Error::Api(status)) if status.code == 404 => {
             Ok(Some("the policies' kinds are not served yet".to_owned()))

@@ -46,7 +46,8 @@ pub(super) async fn start(
     let Some(address) = cluster.webhook else { return Ok(()) };
     let listener = listen(address).await?;
     let Parts { client, authority, namespaces, state, dns_names } = parts;
-    let injector = Arc::new(Injector::new(InjectionValues::default()).map_err(|findings| told(&findings))?);
+    let values = InjectionValues::default().with_revision(&cluster.revision);
+    let injector = Arc::new(Injector::new(values).map_err(|findings| told(&findings))?);
     follow_settings(cluster, &client, &injector).await;
     let webhook = Webhook::new(injector)
         .with_namespaces(move |name| namespaces.namespace_labels(name))

@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ExecAction, HostPathVolumeSource, PodSpec, PodTemplateSpec, Probe,
-    SecurityContext, Toleration, Volume, VolumeMount,
+    Capabilities, Container, EmptyDirVolumeSource, ExecAction, HostPathVolumeSource, PodSpec,
+    PodTemplateSpec, Probe, SecurityContext, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -24,7 +24,7 @@ pub(super) fn add(values: &InstallValues, objects: &mut Objects) {
     if !values.cni.enabled || !values.revision.is_empty() {
         return;
     }
-    access::add_identity(values, CNI, COMPONENT, &rbac::agent_permissions(), objects);
+    access::add_identity(values, CNI, COMPONENT, &rbac::agent_permissions(values), objects);
     objects.add(&DaemonSet {
         metadata: values.metadata(CNI, COMPONENT, true),
         spec: Some(DaemonSetSpec {
@@ -63,6 +63,11 @@ fn pod(values: &InstallValues) -> PodSpec {
             folder("bin", &values.cni.bin_dir, "Directory"),
             folder("conf", &values.cni.conf_dir, "Directory"),
             folder("sockets", SOCKETS, "DirectoryOrCreate"),
+            Volume {
+                name: "tmp".to_owned(),
+                empty_dir: Some(EmptyDirVolumeSource { medium: Some("Memory".to_owned()), size_limit: None }),
+                ..Volume::default()
+            },
         ]),
         ..PodSpec::default()
     }
@@ -109,6 +114,7 @@ fn container(values: &InstallValues) -> Container {
             mount("bin", "/host/opt/cni/bin"),
             mount("conf", "/host/etc/cni/net.d"),
             mount("sockets", SOCKETS),
+            mount("tmp", "/tmp"),
         ]),
         ..Container::default()
     }

@@ -63,6 +63,7 @@ pub(crate) fn injection_values(values: &InstallValues) -> Value {
         },
         "mesh": values.mesh.name,
         "trustDomain": values.mesh.trust_domain,
+        "clusterDomain": values.mesh.cluster_domain,
         "revision": values.revision_label(),
         "discoveryAddress": format!("{}.{NAMESPACE}.svc:{}", values.revised(CONTROL_PLANE), port::XDS),
         "interception": {"cni": values.cni.enabled},

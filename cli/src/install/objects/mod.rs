@@ -7,6 +7,7 @@ mod injection;
 mod scaling;
 mod validation;
 
+pub(crate) use injection::injection_values;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;

@@ -7,7 +7,7 @@ use weft_control_plane::crds;
 use weft_control_plane::source::Kind;
 
 use super::{Objects, injection};
-use crate::install::names::VALIDATOR;
+use crate::install::names::{VALIDATOR, VALIDATOR_WEBHOOK};
 use crate::install::values::InstallValues;
 
 pub(super) fn add(values: &InstallValues, objects: &mut Objects) {
@@ -17,7 +17,7 @@ pub(super) fn add(values: &InstallValues, objects: &mut Objects) {
     objects.add(&ValidatingWebhookConfiguration {
         metadata: values.metadata(&values.revised(VALIDATOR), "validation", false),
         webhooks: Some(vec![ValidatingWebhook {
-            name: "validate.weft.mesh".to_owned(),
+            name: VALIDATOR_WEBHOOK.to_owned(),
             admission_review_versions: vec!["v1".to_owned()],
             client_config: injection::client(values, "/validate"),
             failure_policy: Some(values.validation.failure_policy.clone()),

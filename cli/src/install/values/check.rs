@@ -4,12 +4,15 @@ use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+use weft_control_plane::inject::InjectionValues;
 use weft_control_plane::source::document::{Entry, Node, Span, Value, join, json};
 use weft_control_plane::source::fields::did_you_mean;
 use weft_model::identity::TrustDomain;
 
 use super::{InstallValues, Mistake};
+use crate::install::objects;
 use crate::install::schema::{self, Field, Kind, Shape};
+use crate::output::yaml::to_yaml;
 
 /// Checks one file or setting; `place` is its name.
 pub(super) fn tree(root: &Node, place: &str, mistakes: &mut Vec<Mistake>) {
@@ -204,6 +207,17 @@ pub(super) fn together(values: &InstallValues) -> Vec<Mistake> {
     for (path, directory) in [("cni.binDir", &values.cni.bin_dir), ("cni.confDir", &values.cni.conf_dir)] {
         if !directory.starts_with('/') {
             wrong(path, format!("`{directory}` is no absolute path"), "");
+        }
+    }
+    let injection = to_yaml(&objects::injection_values(values));
+    if let Err(findings) = InjectionValues::parse("injection.values", &injection) {
+        for finding in findings {
+            let path = if finding.field.is_empty() { String::new() } else { format!(".{}", finding.field) };
+            mistakes.push(Mistake {
+                place: format!("injection.values{path}"),
+                message: finding.message,
+                hint: finding.hint,
+            });
         }
     }
     mistakes
