@@ -11,7 +11,7 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 
-use super::{FIELD_MANAGER, explain};
+use super::{FIELD_MANAGER, Waits, explain};
 use crate::authority::CertificateAuthority;
 use crate::source::kubernetes::Namespaces;
 
@@ -28,7 +28,7 @@ pub async fn publish_roots(client: Client, authority: Arc<CertificateAuthority>,
     let (mut generations, mut names) = (authority.generations(), namespaces.watch());
     let all: Api<ConfigMap> = Api::all(client.clone());
     let only = watcher::Config::default().fields(&format!("metadata.name={ROOT_CONFIG_MAP}"));
-    let mut events = std::pin::pin!(watcher(all, only).default_backoff());
+    let mut events = std::pin::pin!(watcher(all, only).backoff(Waits::default()));
     let mut present: BTreeMap<String, String> = BTreeMap::new();
     let (mut listing, mut listed) = (BTreeMap::new(), false);
     loop {

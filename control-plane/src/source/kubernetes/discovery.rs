@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::contact::Contact;
 use super::watched::{self, Seen};
+use crate::kubernetes::Waits;
 use crate::source::{CLUSTER_KINDS, KINDS, Kind};
 
 /// A definition is served only a moment after it was made: it is looked for again after these times.
@@ -35,7 +36,7 @@ pub(super) async fn follow(client: Client, tell: mpsc::Sender<Seen>, contact: Co
     }
     let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(follower.client.clone());
     let mut definitions = Definitions::default();
-    let events = watcher(api, watcher::Config::default().page_size(500)).default_backoff();
+    let events = watcher(api, watcher::Config::default().page_size(500)).backoff(Waits::default());
     let mut events = std::pin::pin!(events);
     let mut tries = 0;
     let mut is_failing = false;
