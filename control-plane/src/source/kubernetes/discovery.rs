@@ -145,6 +145,10 @@ impl Follower {
             if !present.contains(&definition(kind)) {
                 if let Some((_, task)) = self.running.remove(kind.name) {
                     task.abort();
+                    // What it still had to say comes before the end, not after.
+                    while !task.is_finished() {
+                        tokio::task::yield_now().await;
+                    }
                     tracing::info!(kind = kind.name, "the API server no longer has the kind");
                     let _ = self.tell.send(Seen::Dropped(kind)).await;
                 }
