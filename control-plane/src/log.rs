@@ -8,6 +8,13 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{dup2_stderr, dup2_stdout};
 
+/// What is logged, for what was asked for. The client of the Kubernetes API says of every single request that it failed; that
+/// the API server does not answer is told once, by those who ask it. Whoever names the client hears it all the same.
+#[must_use]
+pub fn filter_of(asked: &str) -> String {
+    format!("kube_client=off,kube_runtime=off,{asked}")
+}
+
 /// Standard error, which may be a file of limited size. So what others write there, as a panic does, is in it too.
 #[derive(Debug)]
 pub struct Log {

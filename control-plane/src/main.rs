@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use clap::Parser;
 use weft_control_plane::app;
-use weft_control_plane::log::Log;
+use weft_control_plane::log::{Log, filter_of};
 use weft_control_plane::settings::{Cli, Command};
 
 #[global_allocator]
@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let Command::Run(settings) = Cli::parse().command;
-    let filter = tracing_subscriber::EnvFilter::try_new(&settings.log);
+    let filter = tracing_subscriber::EnvFilter::try_new(filter_of(&settings.log));
     let filter = match filter {
         Ok(filter) => filter,
         Err(error) => {

@@ -31,8 +31,13 @@ pub(super) async fn follow_pods(pods: Option<watch::Receiver<Arc<Objects>>>, sta
     }
 }
 
-/// Makes the second step of changes of authentication and identities, when every sidecar has acknowledged the first.
-pub(super) async fn complete_changes(push: Arc<Push<WorldCompiler>>, state: Arc<MeshState>) {
+/// Makes the second step of changes of authentication and identities, when every sidecar has acknowledged the first, and
+/// not `sooner` after it: the sidecars of other replicas are not known here.
+pub(super) async fn complete_changes(
+    push: Arc<Push<WorldCompiler>>,
+    state: Arc<MeshState>,
+    sooner: Duration,
+) {
     let mut steps = state.steps();
     loop {
         let Ok(Some((revision, since))) =
@@ -46,6 +51,7 @@ pub(super) async fn complete_changes(push: Arc<Push<WorldCompiler>>, state: Arc<
             let pending = rollout.borrow().pending.join(", ");
             tracing::warn!(revision, %pending, "not every sidecar acknowledged a change of authentication or identities in time; it comes into force all the same");
         }
+        tokio::time::sleep_until(since + sooner).await;
         tracing::info!(revision, waited = ?since.elapsed(), "a change of authentication or identities takes its second step");
         state.complete(revision).await;
     }

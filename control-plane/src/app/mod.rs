@@ -36,6 +36,9 @@ use listen::{bind_socket, listen, report_end};
 /// Why the control plane cannot run; each says what to do.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// In this time the sidecars of other replicas have heard of a change, too: these read the same API server, and push at once.
+const OTHER_REPLICAS: Duration = Duration::from_secs(2);
+
 /// Runs the control plane.
 ///
 /// # Errors
@@ -114,7 +117,8 @@ async fn serve(settings: &Settings, mesh: Mesh<'_>) -> Result<(), Failure> {
     }
     presence::expect_back(&push, &state);
     tokio::spawn(presence::watch(push.clone(), state.clone()));
-    tokio::spawn(lanes::complete_changes(push.clone(), state.clone()));
+    let sooner = if settings.cluster.kubernetes { OTHER_REPLICAS } else { Duration::ZERO };
+    tokio::spawn(lanes::complete_changes(push.clone(), state.clone(), sooner));
     pages.serve_mesh(state.clone(), push.clone());
 
     let api = Api {

@@ -93,3 +93,79 @@ fn a_node_local_service_is_answered_by_workloads_of_the_clients_node() {
     // All pods of s0 have even numbers, and so are on n0.
     assert!(here == unknown && there < here / 10, "{here} {there} {unknown}");
 }
+
+/// A database of two pods with names of their own, behind a headless service that asks for a port by its name.
+fn database() -> World {
+    let pod = |name: &str, port: u16| {
+        let pod = serde_json::json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "default", "labels": {"app": "db"}},
+            "spec": {"serviceAccountName": "db", "hostname": name, "subdomain": "db",
+                "containers": [{"name": "c", "ports": [{"name": "sql", "containerPort": port}]}]},
+            "status": {"podIP": format!("10.0.0.{}", port % 10), "conditions": [{"type": "Ready", "status": "True"}]},
+        });
+        parse_watched(&pod).objects[0].clone()
+    };
+    let pods = [pod("db-0", 5430), pod("db-1", 5431)];
+    let pods = Objects {
+        by_name: pods.into_iter().map(|pod| (pod.reference.clone(), pod)).collect(),
+        findings: Vec::new(),
+    };
+    let yaml = "apiVersion: v1\nkind: Service\nmetadata: {name: db}\nspec: {clusterIP: None, selector: {app: db}, ports: [{name: sql, port: 5432, targetPort: sql}]}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: other}\nspec: {clusterIP: None, selector: {app: db}, ports: [{name: tcp, port: 1}]}\n";
+    let parsed = parse_documents("t.yaml", yaml, "default");
+    let input = Input { objects: &parsed.objects, pods: &pods, states: &BTreeMap::new() };
+    World::of(
+        1,
+        Arc::new(MeshSettings::default()),
+        input,
+        &mut AddressBook::in_memory(AddressRanges::default()),
+    )
+}
+
+fn hello(pod: &str, account: &str) -> ProxyHello {
+    let node = weft_proto::xds::core::Node {
+        id: format!("sidecar~10.0.0.1~{pod}.default~default.svc.cluster.local"),
+        ..Default::default()
+    };
+    let identity = format!("spiffe://cluster.local/ns/default/sa/{account}").parse().unwrap();
+    ProxyHello::read(Some(node), Some(identity), None).unwrap()
+}
+
+#[test]
+fn pods_of_a_stateful_set_have_names_below_their_own_service_only() {
+    let names = configuration(&database(), &scope(None)).names;
+    let of = |name: &str| names.get(name).map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(of("db-1.db.default.svc.cluster.local"), Some(vec!["10.0.0.1".to_owned()]));
+    assert_eq!(of("db-1.other.default.svc.cluster.local"), None);
+    assert_eq!(of("db.default.svc.cluster.local").map(|all| all.len()), Some(2));
+}
+
+#[test]
+fn a_port_is_found_by_the_name_that_each_pod_has_for_it() {
+    let compiler = WorldCompiler::new(Arc::new(ArcSwap::from_pointee(database())));
+    for (pod, port) in [("db-0", 5430), ("db-1", 5431)] {
+        let scope = compiler.scope(&hello(pod, "db")).unwrap();
+        let clusters = configuration(&database(), &scope).clusters;
+        let name = format!("inbound|{port}||");
+        assert!(clusters.iter().any(|cluster| *cluster.name == *name), "{pod}");
+    }
+    let sets = crate::compile::endpoints(&database(), &scope(None).outbound(&database()));
+    let ports: Vec<u16> = sets
+        .iter()
+        .filter(|set| set.cluster.contains("|5432|"))
+        .flat_map(|set| &set.localities)
+        .flat_map(|place| &place.endpoints)
+        .map(|endpoint| endpoint.address.port())
+        .collect();
+    assert_eq!(ports, [5430, 5431]);
+}
+
+#[test]
+fn a_sidecar_gets_the_configuration_of_a_pod_only_with_that_pods_service_account() {
+    let compiler = WorldCompiler::new(Arc::new(ArcSwap::from_pointee(database())));
+    let refused = compiler.scope(&hello("db-0", "somebody")).unwrap_err().to_string();
+    assert!(refused.contains("`db-0`") && refused.contains("sa/somebody"), "{refused}");
+    assert_eq!(compiler.scope(&hello("db-0", "db")).unwrap().labels["app"], "db".into());
+    // A pod that is not known yet is taken at its word; its namespace and service account are proved all the same.
+    assert!(compiler.scope(&hello("db-2", "somebody")).is_ok());
+}

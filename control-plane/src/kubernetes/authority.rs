@@ -13,7 +13,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watch_object};
 use weft_model::identity::TrustDomain;
 
-use super::explain;
+use super::{Waits, explain};
 use crate::authority::{AuthorityError, CertificateAuthority, RootPem};
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ impl AuthoritySecret {
     /// Takes over what is written into the Secret, for ever. Whatever happens to it, the root in use goes on until there is
     /// another good one.
     pub async fn follow(self, authority: Arc<CertificateAuthority>) {
-        let mut versions = std::pin::pin!(watch_object(self.api(), self.name).default_backoff());
+        let mut versions = std::pin::pin!(watch_object(self.api(), self.name).backoff(Waits::default()));
         while let Some(version) = versions.next().await {
             let secret = match version {
                 Ok(Some(secret)) => secret,

@@ -8,6 +8,8 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use tokio::sync::watch;
 
+use super::Waits;
+
 /// The value of a key of a ConfigMap, now and after every change; none while it is not there. What was last known stays while
 /// the API server is away. Must be called within a tokio runtime; the watch ends with the last receiver.
 #[must_use]
@@ -21,7 +23,7 @@ pub fn follow_key(
     let api: Api<ConfigMap> = Api::namespaced(client, namespace);
     let name = name.to_owned();
     tokio::spawn(async move {
-        let mut versions = std::pin::pin!(watch_object(api, &name).default_backoff());
+        let mut versions = std::pin::pin!(watch_object(api, &name).backoff(Waits::default()));
         loop {
             let version = tokio::select! {
                 version = versions.next() => version,

@@ -63,18 +63,14 @@ pub async fn stand(
     let api: Api<Lease> = Api::namespaced(client, &settings.namespace);
     let mut candidate = Candidate::new(settings);
     loop {
-        let (retry, deadline) = (candidate.settings.retry, candidate.settings.renew_deadline);
-        match timeout(deadline / 2, candidate.turn(&api)).await {
+        let patience = candidate.settings.renew_deadline / 2;
+        match timeout(patience, candidate.turn(&api)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(error = explain(&error), "the Lease cannot be read or written"),
             Err(_) => tracing::debug!("the Lease cannot be read or written in time"),
         }
         announce(&leading, candidate.leads(Instant::now()), &candidate.settings);
-        // By chance shorter or longer, so that replicas do not come all at once; and in time for the deadline.
-        let wait = retry.mul_f64(0.8 + fastrand::f64() * 0.4);
-        let wait = candidate
-            .lead_ends()
-            .map_or(wait, |ends| wait.min(ends.saturating_duration_since(Instant::now())));
+        let wait = candidate.wait(Instant::now());
         tokio::select! {
             () = sleep(wait) => {}
             _ = leaving.wait_for(|leaving| *leaving) => break,
@@ -128,6 +124,14 @@ impl Candidate {
 
     fn leads(&self, now: Instant) -> bool {
         self.lead_ends().is_some_and(|ends| now < ends)
+    }
+
+    /// Until the next look: by chance shorter or longer, so that replicas do not come all at once; and when the lead ends,
+    /// which must be told in time.
+    fn wait(&self, now: Instant) -> Duration {
+        let wait = self.settings.retry.mul_f64(0.8 + fastrand::f64() * 0.4);
+        let left = self.lead_ends().filter(|ends| now < *ends).map(|ends| ends - now);
+        left.map_or(wait, |left| wait.min(left))
     }
 
     /// Looks at the lease, and takes or renews it if that is our turn.

@@ -46,6 +46,18 @@ async fn who_cannot_renew_stops_before_others_may_begin() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_the_lead_is_told_in_time_and_after_it_the_lease_is_looked_at_no_more_often() {
+    let mut me = candidate("me");
+    let start = Instant::now();
+    me.renewed = Some(start);
+    let shortly_before = start + me.settings.renew_deadline - Duration::from_millis(10);
+    assert_eq!(me.wait(shortly_before), Duration::from_millis(10));
+    for later in [me.settings.renew_deadline, Duration::from_secs(600)] {
+        assert!(me.wait(start + later) >= me.settings.retry / 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn work_of_the_leader_ends_with_the_lead() {
     let (sender, leading) = watch::channel(false);
     let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();

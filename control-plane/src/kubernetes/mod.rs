@@ -10,6 +10,7 @@ mod lease;
 mod roots;
 mod status;
 mod token_review;
+mod waits;
 
 pub use authority::{AuthoritySecret, SecretError};
 pub use client::{ClientError, connect};
@@ -19,6 +20,7 @@ pub use lease::{LeaseSettings, stand, while_leading};
 pub use roots::{ROOT_CONFIG_MAP, ROOT_KEY, publish_roots};
 pub use status::{CONTROLLER_NAME, write_statuses};
 pub use token_review::{AUDIENCE, TokenReviews};
+pub use waits::Waits;
 
 /// Under which name the control plane writes to objects, for server-side apply.
 pub const FIELD_MANAGER: &str = "weft-control-plane";

@@ -11,7 +11,7 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 
-use super::{FIELD_MANAGER, explain};
+use super::{FIELD_MANAGER, Waits, explain};
 use crate::authority::CertificateAuthority;
 use crate::source::kubernetes::Namespaces;
 
@@ -23,12 +23,12 @@ pub const ROOT_KEY: &str = "root-cert.pem";
 const AGAIN: Duration = Duration::from_secs(300);
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
-/// Keeps the ConfigMap in every namespace as it should be, for ever: also when somebody changes or deletes one.
+/// Keeps the ConfigMap in every namespace that is read as it should be, for ever: also when somebody changes or deletes one.
 pub async fn publish_roots(client: Client, authority: Arc<CertificateAuthority>, namespaces: Namespaces) {
     let (mut generations, mut names) = (authority.generations(), namespaces.watch());
     let all: Api<ConfigMap> = Api::all(client.clone());
     let only = watcher::Config::default().fields(&format!("metadata.name={ROOT_CONFIG_MAP}"));
-    let mut events = std::pin::pin!(watcher(all, only).default_backoff());
+    let mut events = std::pin::pin!(watcher(all, only).backoff(Waits::default()));
     let mut present: BTreeMap<String, String> = BTreeMap::new();
     let (mut listing, mut listed) = (BTreeMap::new(), false);
     loop {
@@ -38,7 +38,7 @@ pub async fn publish_roots(client: Client, authority: Arc<CertificateAuthority>,
             let wanted = authority.trust_bundle_pem();
             let current = names.borrow_and_update().clone();
             for namespace in current.keys() {
-                if present.get(&**namespace) == Some(&wanted) {
+                if present.get(&**namespace) == Some(&wanted) || !namespaces.is_read(namespace) {
                     continue;
                 }
                 match write(&client, namespace, &wanted).await {

@@ -165,3 +165,69 @@ async fn a_vanishing_identity_has_a_second_step_and_a_new_one_has_none() {
     state.complete(changed).await;
     assert!(superseded() == 0 && state.steps().borrow().are_done(changed));
 }
+
+/// A source as the API server is one, told by the test what it holds.
+struct Told(tokio::sync::watch::Receiver<Arc<Objects>>, tokio::sync::watch::Receiver<Arc<Objects>>);
+
+impl Source for Told {
+    fn origin(&self) -> Origin {
+        Origin::Kubernetes
+    }
+
+    fn watch(&self) -> tokio::sync::watch::Receiver<Arc<Objects>> {
+        self.0.clone()
+    }
+
+    fn pods(&self) -> Option<tokio::sync::watch::Receiver<Arc<Objects>>> {
+        Some(self.1.clone())
+    }
+}
+
+fn told(documents: &[serde_json::Value]) -> Arc<Objects> {
+    let parsed = documents.iter().flat_map(|json| crate::source::parse_watched(json).objects);
+    let by_name = parsed.map(|object| (object.reference.clone(), object)).collect();
+    Arc::new(Objects { by_name, findings: Vec::new() })
+}
+
+#[tokio::test]
+async fn pods_of_a_cluster_come_and_go_in_the_endpoints_lane_and_nothing_is_changed_here() {
+    let pod = |name: &str, ready: &str| {
+        serde_json::json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "default", "labels": {"app": "web", "security.istio.io/tlsMode": "istio"}},
+            "spec": {"containers": []},
+            "status": {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": ready}]},
+        })
+    };
+    let service = serde_json::json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"clusterIP": "10.96.0.1", "selector": {"app": "web"}, "ports": [{"port": 80}]},
+    });
+    let (_objects, objects_told) = tokio::sync::watch::channel(told(&[service]));
+    let (pods, pods_told) = tokio::sync::watch::channel(told(&[pod("a", "True")]));
+    let networks = WorkloadNetworks { v4: "10.250.0.0/16".parse().unwrap(), v6: None };
+    let source = Told(objects_told, pods_told);
+    let state = MeshState::of_sources(MeshSettings::default(), networks, &[&source]);
+    let revision = || *state.revisions().borrow();
+    for next in
+        [told(&[pod("a", "False")]), told(&[pod("a", "True"), pod("b", "True")]), told(&[pod("b", "True")])]
+    {
+        let before = revision();
+        pods.send_replace(next);
+        state.follow_pods().await;
+        assert!(revision().endpoints > before.endpoints);
+        assert_eq!(revision().configuration, before.configuration);
+    }
+    let world = state.world().load_full();
+    assert_eq!(world.workloads.keys().map(|(_, name)| &**name).collect::<Vec<_>>(), ["b"]);
+    assert!(world.superseded.is_empty());
+    // The last of an identity leaves: clients that still know the endpoint go on accepting it for a step.
+    pods.send_replace(told(&[]));
+    state.follow_pods().await;
+    assert_eq!(revision().configuration, revision().number);
+    assert_eq!(state.world().load().superseded.len(), 1);
+    let waiting = state.steps().borrow().waiting;
+    assert!(waiting.is_some());
+    let refused = state.apply(&[], false).await.unwrap_err();
+    assert!(matches!(refused, StateError::HeldElsewhere), "{refused}");
+}

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use weft_model::provenance::ObjectRef;
 
 use super::namespaces::{NamespaceLabels, Namespaces};
-use super::trim::Trimmed;
+use super::trim::{Trimmed, is_foreign};
 use super::watched::{Seen, name_of};
 use super::{KubernetesSettings, Statuses, Written};
 use crate::source::diagnostic::code;
@@ -90,7 +90,7 @@ impl Collection {
     }
 
     pub(super) fn namespaces(&self) -> Namespaces {
-        Namespaces::new(self.labels.subscribe())
+        Namespaces::new(self.labels.subscribe(), self.settings.clone())
     }
 
     /// What has not been listed yet, by name.
@@ -164,6 +164,10 @@ impl Collection {
 
     fn put(&mut self, kind: &'static Kind, trimmed: Trimmed) -> Lane {
         let Trimmed { object, status, version, generation } = trimmed;
+        if is_foreign(&object) {
+            let ours = self.kinds.get_mut(kind.name).and_then(|all| all.remove(&name_of(&object)));
+            return if ours.is_some() { lane(kind) | Lane::STATUS } else { Lane::NONE };
+        }
         let entry = self.kinds.entry(kind.name).or_default().entry(name_of(&object)).or_default();
         entry.version = version;
         let mut changed = Lane::NONE;
@@ -225,7 +229,7 @@ impl Collection {
         let mut statuses = Statuses::new();
         for kind in KINDS.iter().filter(|kind| has_status(kind)) {
             for ((namespace, name), entry) in self.kinds.get(kind.name).into_iter().flatten() {
-                if self.is_read(&labels, namespace) {
+                if self.settings.reads(&labels, namespace) {
                     let reference = ObjectRef::new(&kind.api_version(), kind.name, namespace, name);
                     let (text, status) = (entry.text.clone(), entry.status.clone());
                     statuses.insert(
@@ -241,7 +245,7 @@ impl Collection {
     fn collect(&self, kind: &Kind, objects: &mut Objects) {
         let labels = self.labels.borrow();
         for ((namespace, _), entry) in self.kinds.get(kind.name).into_iter().flatten() {
-            if !self.is_read(&labels, namespace) {
+            if !self.settings.reads(&labels, namespace) {
                 continue;
             }
             objects.findings.extend(entry.findings.iter().cloned());
@@ -250,15 +254,6 @@ impl Collection {
                 objects.by_name.insert(object.reference.clone(), object.clone());
             }
         }
-    }
-
-    fn is_read(&self, labels: &NamespaceLabels, namespace: &str) -> bool {
-        self.settings.selectors.is_empty()
-            || namespace.is_empty()
-            || *namespace == *self.settings.root_namespace
-            || labels
-                .get(namespace)
-                .is_some_and(|labels| self.settings.selectors.iter().any(|selector| selector.matches(labels)))
     }
 }
 

@@ -115,6 +115,7 @@ fn only_namespaces_that_are_selected_are_read() {
     all.take(namespace("shop", json!({"team": "b"})));
     assert_eq!(places(&all), ["weft-system"]);
     assert_eq!(all.namespaces().namespace_labels("gone"), None);
+    assert!(!all.namespaces().is_read("shop"));
 }
 
 #[test]

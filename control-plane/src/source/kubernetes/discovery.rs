@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::contact::Contact;
 use super::watched::{self, Seen};
+use crate::kubernetes::Waits;
 use crate::source::{CLUSTER_KINDS, KINDS, Kind};
 
 /// A definition is served only a moment after it was made: it is looked for again after these times.
@@ -35,7 +36,7 @@ pub(super) async fn follow(client: Client, tell: mpsc::Sender<Seen>, contact: Co
     }
     let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(follower.client.clone());
     let mut definitions = Definitions::default();
-    let events = watcher(api, watcher::Config::default().page_size(500)).default_backoff();
+    let events = watcher(api, watcher::Config::default().page_size(500)).backoff(Waits::default());
     let mut events = std::pin::pin!(events);
     let mut tries = 0;
     let mut is_failing = false;
@@ -144,6 +145,10 @@ impl Follower {
             if !present.contains(&definition(kind)) {
                 if let Some((_, task)) = self.running.remove(kind.name) {
                     task.abort();
+                    // What it still had to say comes before the end, not after.
+                    while !task.is_finished() {
+                        tokio::task::yield_now().await;
+                    }
                     tracing::info!(kind = kind.name, "the API server no longer has the kind");
                     let _ = self.tell.send(Seen::Dropped(kind)).await;
                 }

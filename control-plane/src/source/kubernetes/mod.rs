@@ -47,6 +47,18 @@ pub struct KubernetesSettings {
     pub root_namespace: Arc<str>,
 }
 
+impl KubernetesSettings {
+    /// Whether objects of a namespace are read; those without one always are.
+    fn reads(&self, labels: &NamespaceLabels, namespace: &str) -> bool {
+        self.selectors.is_empty()
+            || namespace.is_empty()
+            || *namespace == *self.root_namespace
+            || labels
+                .get(namespace)
+                .is_some_and(|labels| self.selectors.iter().any(|selector| selector.matches(labels)))
+    }
+}
+
 /// The objects of a cluster; dropping it ends the watches.
 #[derive(Debug)]
 pub struct Kubernetes {

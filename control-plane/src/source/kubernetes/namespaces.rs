@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::KubernetesSettings;
 use crate::source::words::Labels;
 
 /// Labels of all namespaces by name, at one moment.
@@ -12,22 +13,32 @@ pub type NamespaceLabels = BTreeMap<Arc<str>, Labels>;
 
 /// A handle on what is known of namespaces; clones see the same.
 #[derive(Clone, Debug)]
-pub struct Namespaces(watch::Receiver<Arc<NamespaceLabels>>);
+pub struct Namespaces {
+    labels: watch::Receiver<Arc<NamespaceLabels>>,
+    settings: KubernetesSettings,
+}
 
 impl Namespaces {
-    pub(super) fn new(labels: watch::Receiver<Arc<NamespaceLabels>>) -> Self {
-        Self(labels)
+    pub(super) fn new(labels: watch::Receiver<Arc<NamespaceLabels>>, settings: KubernetesSettings) -> Self {
+        Self { labels, settings }
     }
 
     /// The labels of a namespace; none when there is no such namespace, as far as is known.
     #[must_use]
     pub fn namespace_labels(&self, name: &str) -> Option<Labels> {
-        self.0.borrow().get(name).cloned()
+        self.labels.borrow().get(name).cloned()
+    }
+
+    /// Whether a namespace is of this mesh: it is there, and objects of it are read.
+    #[must_use]
+    pub fn is_read(&self, name: &str) -> bool {
+        let labels = self.labels.borrow();
+        labels.contains_key(name) && self.settings.reads(&labels, name)
     }
 
     /// All of them, now and after every change.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<NamespaceLabels>> {
-        self.0.clone()
+        self.labels.clone()
     }
 }

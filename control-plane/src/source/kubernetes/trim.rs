@@ -13,6 +13,19 @@ mod tests;
 /// Annotations that are long and for tools only.
 const DROPPED_ANNOTATIONS: &[&str] = &["kubectl.kubernetes.io/last-applied-configuration"];
 
+/// Fields of a Service that say something about a mesh.
+const SERVICE: &[&str] = &[
+    "type",
+    "clusterIP",
+    "clusterIPs",
+    "externalName",
+    "selector",
+    "publishNotReadyAddresses",
+    "internalTrafficPolicy",
+];
+/// And of its ports.
+const SERVICE_PORT: &[&str] = &["name", "protocol", "appProtocol", "port", "targetPort"];
+
 /// An object as the parser takes it, and its `status`, which is not part of that.
 pub(super) struct Trimmed {
     pub(super) object: Value,
@@ -48,12 +61,26 @@ pub(super) fn trim(kind: &Kind, version: &'static str, object: DynamicObject) ->
             metadata["ownerReferences"] = owners;
             metadata
         }
+        "Service" => {
+            let spec = data.remove("spec").unwrap_or_default();
+            // Named one by one: a cluster that is newer than we are may have fields that we do not know.
+            kept["spec"] = picked(&spec, SERVICE);
+            let ports = spec["ports"].as_array().into_iter().flatten();
+            kept["spec"]["ports"] = ports.map(|port| picked(port, SERVICE_PORT)).collect();
+            picked(&metadata, &["name", "namespace", "labels", "creationTimestamp"])
+        }
         "Namespace" | "Node" => picked(&metadata, &["name", "labels"]),
         _ => {
             let mut metadata =
                 picked(&metadata, &["name", "namespace", "labels", "annotations", "creationTimestamp"]);
             if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
                 annotations.retain(|key, _| !DROPPED_ANNOTATIONS.contains(&key.as_str()));
+            }
+            if kind.name == "HTTPRoute"
+                && let Some(parents) =
+                    data.get_mut("spec").and_then(|spec| spec.get_mut("parentRefs")?.as_array_mut())
+            {
+                parents.retain(is_service);
             }
             if let Some(all) = kept.as_object_mut() {
                 all.extend(data.into_iter().filter(|(key, _)| key != "apiVersion" && key != "kind"));
@@ -63,6 +90,18 @@ pub(super) fn trim(kind: &Kind, version: &'static str, object: DynamicObject) ->
     };
     kept["metadata"] = metadata;
     Trimmed { object: kept, status, version, generation }
+}
+
+/// Whether a route's parent is a service of the mesh. Gateways have controllers of their own.
+fn is_service(parent: &Value) -> bool {
+    let group = parent["group"].as_str().unwrap_or("gateway.networking.k8s.io");
+    parent["kind"] == "Service" && (group.is_empty() || group == "core")
+}
+
+/// Whether an object is none of the mesh's: a route that is for gateways only.
+pub(super) fn is_foreign(object: &Value) -> bool {
+    object["kind"] == "HTTPRoute"
+        && object["spec"]["parentRefs"].as_array().is_none_or(|parents| parents.is_empty())
 }
 
 /// Those of the fields that are there.

@@ -55,3 +55,32 @@ fn a_policy_keeps_its_spec_and_what_people_wrote_and_its_status_goes_apart() {
     assert!(parsed.findings.is_empty(), "{:?}", parsed.findings);
     assert!(parsed.objects[0].metadata.created.is_some());
 }
+
+#[test]
+fn fields_of_a_service_that_are_not_known_yet_do_no_harm() {
+    let trimmed = of(
+        "Service",
+        json!({
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "type": "ClusterIP", "fieldOfTomorrow": 1, "sessionAffinity": "None",
+                "ports": [{"name": "http", "port": 80, "targetPort": "web", "nodePort": 30000, "fieldOfTomorrow": 1}], "selector": {"app": "web"}},
+            "status": {"loadBalancer": {}},
+        }),
+    );
+    let parsed = parse_watched(&trimmed.object);
+    assert!(parsed.findings.is_empty() && parsed.objects.len() == 1, "{:?}", parsed.findings);
+}
+
+#[test]
+fn of_a_route_only_parents_that_are_services_are_read() {
+    let route = |parents: Value| {
+        let object = json!({"metadata": {"name": "r", "namespace": "shop"}, "spec": {"parentRefs": parents, "rules": [{"backendRefs": [{"name": "web", "port": 80}]}]}});
+        of("HTTPRoute", object).object
+    };
+    let (gateway, service) =
+        (json!({"name": "edge"}), json!({"group": "", "kind": "Service", "name": "web"}));
+    let both = route(json!([gateway, service]));
+    assert!(!is_foreign(&both));
+    assert!(parse_watched(&both).findings.is_empty(), "{:?}", parse_watched(&both).findings);
+    assert!(is_foreign(&route(json!([gateway]))) && is_foreign(&route(Value::Null)));
+}

@@ -5,20 +5,16 @@ use std::fmt::Debug;
 use futures_util::StreamExt;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt, utils::Backoff};
 use serde_json::Value;
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::contact::Contact;
 use super::trim::{Trimmed, trim};
+use crate::kubernetes::Waits;
 use crate::source::Kind;
 
-/// First wait after a watch has failed; it doubles, up to [`LONGEST_WAIT`], until something is heard again.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-/// An API server that comes back should not wait for us for long; one that is overloaded should not be asked too often.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
 
@@ -116,32 +112,6 @@ fn explain(error: &watcher::Error) -> String {
         | watcher::Error::WatchStartFailed(error)
         | watcher::Error::WatchFailed(error) => crate::kubernetes::explain(error),
         other => other.to_string(),
-    }
-}
-
-/// The waits between tries, of which each is shortened by chance so that many watches do not come at once.
-#[derive(Debug)]
-struct Waits(Duration);
-
-impl Default for Waits {
-    fn default() -> Self {
-        Self(FIRST_WAIT)
-    }
-}
-
-impl Iterator for Waits {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let wait = self.0;
-        self.0 = (wait * 2).min(LONGEST_WAIT);
-        Some(wait.mul_f64(0.5 + fastrand::f64() / 2.0))
-    }
-}
-
-impl Backoff for Waits {
-    fn reset(&mut self) {
-        self.0 = FIRST_WAIT;
     }
 }
 
