@@ -41,9 +41,22 @@ if [ -z "${WEFT_TEST_CONTEXT:-}" ]; then
   export WEFT_TEST_HELM
 fi
 
-step "scenarios: installed by weft install"
-"${within[@]}" "$scenarios" --ignored --test-threads=3 --skip disruption:: --skip helm:: "$@"
-step "scenarios: the mesh changes under load"
+weft() { "${within[@]}" target/debug/weft "$@"; }
+# Debug programs are large, and two cores are few.
+settings=(${WEFT_TEST_INSTALL:---set controlPlane.replicas=2})
+export WEFT_TEST_INSTALL="${settings[*]}"
+
+step "weft install"
+weft install --wait "${settings[@]}"
+step "scenarios"
+"${within[@]}" "$scenarios" --ignored --test-threads=3 --skip disruption:: "$@"
+step "scenarios: what all share changes under load"
 "${within[@]}" "$scenarios" --ignored --test-threads=1 disruption:: "$@"
-step "scenarios: installed by the Helm chart"
-"${within[@]}" "$scenarios" --ignored --test-threads=1 helm:: "$@"
+[ $# = 0 ] || exit 0
+
+step "weft uninstall, then the same by the Helm chart"
+weft uninstall --purge --yes
+helm() { "${within[@]}" "$WEFT_TEST_HELM" "$@"; }
+helm install weft deploy/helm/weft --namespace weft-system --create-namespace --wait --timeout 150s "${settings[@]}"
+"${within[@]}" "$scenarios" --ignored --test-threads=3 bookshop:: jobs::
+helm uninstall weft --namespace weft-system --wait
