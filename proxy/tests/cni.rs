@@ -75,8 +75,15 @@ fn plugin(command: &str, socket: &PathBuf, name: &str, uid: &str) -> Result<Opti
     plugin::run(&variable, input.to_string().as_bytes())
 }
 
-fn in_a_pods_network(inside: impl FnOnce() + Send + 'static) {
-    assert!(nix::unistd::geteuid().is_root(), "entering a network namespace needs root, as the agent has it");
+/// Does something in a new network namespace; as an ordinary user, who may not enter any, in a user namespace.
+fn in_a_pods_network(test: &str, inside: impl FnOnce() + Send + 'static) {
+    if !nix::unistd::geteuid().is_root() {
+        let own = std::env::current_exe().unwrap();
+        let again =
+            Command::new("unshare").args(["-Urn", "--"]).arg(own).args(["--exact", test]).output().unwrap();
+        let said = String::from_utf8_lossy(&again.stdout);
+        return assert!(again.status.success() && said.contains("1 passed"), "{said}");
+    }
     std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         for line in [
@@ -106,28 +113,31 @@ fn an_injected_pod_is_intercepted_before_it_starts_and_others_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let socket = agent(&folder);
     assert_eq!(message::ask(&socket, &Request::Status, None).unwrap(), Answer::Ready);
-    in_a_pods_network(move || {
-        let missing = plugin("CHECK", &socket, "reviews-1", "u-1").unwrap_err();
-        assert!(missing.message.contains("rules are missing"), "{missing:?}");
-        let result = plugin("ADD", &socket, "plain", "u-2").unwrap().unwrap();
-        assert_eq!(result["interfaces"][0]["name"], "eth0");
-        assert!(!is_intercepted());
+    in_a_pods_network(
+        "an_injected_pod_is_intercepted_before_it_starts_and_others_are_left_alone",
+        move || {
+            let missing = plugin("CHECK", &socket, "reviews-1", "u-1").unwrap_err();
+            assert!(missing.message.contains("rules are missing"), "{missing:?}");
+            let result = plugin("ADD", &socket, "plain", "u-2").unwrap().unwrap();
+            assert_eq!(result["interfaces"][0]["name"], "eth0");
+            assert!(!is_intercepted());
 
-        let result = plugin("ADD", &socket, "reviews-1", "u-1").unwrap().unwrap();
-        assert_eq!(result["interfaces"][0]["name"], "eth0");
-        assert!(is_intercepted());
-        assert_eq!(plugin("CHECK", &socket, "reviews-1", "u-1"), Ok(None));
-        // A runtime may ask again.
-        plugin("ADD", &socket, "reviews-1", "u-1").unwrap();
-        assert!(is_intercepted());
-    });
+            let result = plugin("ADD", &socket, "reviews-1", "u-1").unwrap().unwrap();
+            assert_eq!(result["interfaces"][0]["name"], "eth0");
+            assert!(is_intercepted());
+            assert_eq!(plugin("CHECK", &socket, "reviews-1", "u-1"), Ok(None));
+            // A runtime may ask again.
+            plugin("ADD", &socket, "reviews-1", "u-1").unwrap();
+            assert!(is_intercepted());
+        },
+    );
 }
 
 #[test]
 fn a_pod_that_the_api_server_does_not_know_yet_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let socket = agent(&folder);
-    in_a_pods_network(move || {
+    in_a_pods_network("a_pod_that_the_api_server_does_not_know_yet_does_not_start", move || {
         for (name, uid, why) in [("unknown", "u-9", "404"), ("web-0", "u-new", "another pod of that name")] {
             let refused = plugin("ADD", &socket, name, uid).unwrap_err();
             assert!(refused.code == 11 && refused.message.contains(why), "{refused:?}");

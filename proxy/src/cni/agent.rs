@@ -101,13 +101,14 @@ pub fn run(arguments: AgentArgs) -> Result<(), AgentError> {
 }
 
 /// While the agent is replaced by its successor the plugin stays, and pods wait for that; when the DaemonSet itself is
-/// gone, so is the plugin, or no pod could start any more.
+/// gone, so is the plugin, or no pod could start any more. So too when this agent's rights are gone: they go with the
+/// mesh, in no certain order.
 async fn leave(api: &Api, arguments: &AgentArgs) -> Result<(), AgentError> {
     let (namespace, name) =
         arguments.daemon_set.split_once('/').unwrap_or(("weft-system", &arguments.daemon_set));
     let gone = match api.get(&format!("/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}")).await {
         Ok(found) => !found["metadata"]["deletionTimestamp"].is_null(),
-        Err(error) => error.is_not_found(),
+        Err(error) => error.is_not_found() || error.is_denied(),
     };
     if !gone {
         tracing::info!("the plugin stays installed: pods that are made now wait for the next agent");

@@ -16,6 +16,10 @@ use super::current::{Identity, read_bundle};
 use super::settings::{IdentityError, IdentitySettings, JoinToken, TokenSource};
 use super::store::{IdentityStore, split_roots};
 
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;
+
 /// For the whole exchange.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What a workload's name is called in the metadata of a request, as in Istio's node metadata.
