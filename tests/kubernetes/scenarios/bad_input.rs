@@ -1,7 +1,7 @@
 //! What bad input gets.
 
 use serde_json::{Value, json};
-use weft_tests::cluster::{App, Namespace, SYSTEM, kubectl, try_kubectl_with, weft};
+use weft_tests::cluster::{App, Forward, Namespace, PODS, SYSTEM, kubectl, weft};
 use weft_tests::wait::eventually;
 
 #[tokio::test]
@@ -35,15 +35,29 @@ async fn a_kubeconfig_that_cannot_be_used_says_why() {
 #[tokio::test]
 #[ignore = "needs a cluster: make test-kubernetes"]
 async fn a_malformed_review_is_denied_clearly() {
-    // Through the API server's proxy, as anybody with the permission could.
-    let path = format!("/api/v1/namespaces/{SYSTEM}/services/https:weft-control-plane:443/proxy/inject");
+    let webhook = Forward::to(SYSTEM, "deployment/weft-control-plane", 15017);
+    let url = format!("https://127.0.0.1:{}/inject", webhook.port());
+    let post = |body: &[u8]| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, body).unwrap();
+        let body = format!("@{}", file.path().display());
+        let headers = ["-H", "content-type: application/json", "-H", "expect:"];
+        let output = std::process::Command::new("curl")
+            .args(["-sk", "-w", "\n%{http_code}", &url, "--data-binary", &body])
+            .args(headers)
+            .output()
+            .expect("curl");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
     for body in
         ["{}", "not json", r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}"#]
     {
-        let answer = try_kubectl_with(body, &["create", "--raw", &path]);
-        let said = answer.clone().unwrap_or_else(|why| why);
-        assert!(said.contains("AdmissionReview"), "{body}: {answer:?}");
+        let said = post(body.as_bytes());
+        assert!(said.contains("AdmissionReview"), "{body}: {said}");
+        assert!(said.ends_with("400"), "{body}: {said}");
     }
+    let said = post(&vec![b' '; 4 << 20]);
+    assert!(said.ends_with("413"), "{said}");
     // And it goes on.
     let space = Namespace::injected("review");
     space.start(&App::new("server").http(8080));
@@ -80,7 +94,7 @@ async fn a_template_that_yields_an_invalid_pod_is_refused_and_the_former_stays()
         &json!({"data": broken["data"]}).to_string(),
     ]);
     let said = eventually("the refusal is told", async || {
-        let log = kubectl(&["-n", SYSTEM, "logs", "-l", "app=weft-control-plane", "--tail=200"]);
+        let log = kubectl(&["-n", SYSTEM, "logs", "-l", PODS, "--tail=200"]);
         if log.contains("twice") { Ok(log) } else { Err("not in the log".to_owned()) }
     });
     said.await;

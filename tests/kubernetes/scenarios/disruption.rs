@@ -5,7 +5,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weft_tests::cluster::{App, CONTROL_PLANE, LoadPod, Namespace, SYSTEM, kubectl, try_kubectl, weft_ok};
+use weft_tests::cluster::{
+    App, CONTROL_PLANE, LoadPod, Namespace, PODS, SYSTEM, kubectl, try_kubectl, weft_ok,
+};
 use weft_tests::wait::eventually;
 
 /// How long the API server is away: longer than clients' time-outs and the leader's lease.
@@ -94,7 +96,7 @@ async fn the_control_plane_is_replaced() {
     rolled_out();
     mesh.obeys("v2");
     // At once, without a word of warning.
-    kubectl(&["-n", SYSTEM, "delete", "pods", "-l", "app=weft-control-plane", "--grace-period=0", "--force"]);
+    kubectl(&["-n", SYSTEM, "delete", "pods", "-l", PODS, "--grace-period=0", "--force"]);
     rolled_out();
     mesh.obeys("v1");
     mesh.load.more(100).await.assert_no_failure();
@@ -106,7 +108,7 @@ async fn without_a_control_plane_traffic_flows_and_nothing_starts_unprotected() 
     let before = replicas();
     let mesh = mesh("nobody").await;
     kubectl(&["-n", SYSTEM, "scale", CONTROL_PLANE, "--replicas=0"]);
-    kubectl(&["-n", SYSTEM, "wait", "--for=delete", "pods", "-l", "app=weft-control-plane", "--timeout=60s"]);
+    kubectl(&["-n", SYSTEM, "wait", "--for=delete", "pods", "-l", PODS, "--timeout=60s"]);
 
     // A pod that should have a sidecar does not start without one; others are none of the webhook's business.
     let mut pod = App::new("late").http(8080).pod_template("Never");

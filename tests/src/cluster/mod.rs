@@ -12,12 +12,15 @@ use std::process::{Command, Output, Stdio};
 
 pub use app::{App, Kind};
 pub use namespace::Namespace;
-pub use pod::{LoadPod, Pod};
+pub use pod::{Forward, LoadPod, Pod};
 
 /// Where Weft is installed.
 pub const SYSTEM: &str = "weft-system";
 /// Who rolls out what `weft install` made.
 pub const CONTROL_PLANE: &str = "deployment/weft-control-plane";
+
+/// Label selector of its pods.
+pub const PODS: &str = "app.kubernetes.io/name=weft,app.kubernetes.io/component=control-plane";
 
 /// `kubectl` with its arguments, such as `["get", "pods"]`.
 ///

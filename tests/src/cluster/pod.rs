@@ -1,5 +1,8 @@
 //! Pods that call others.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use serde_json::Value;
 
 use super::{kubectl, try_kubectl};
@@ -103,6 +106,49 @@ impl LoadPod {
             summary => Err(format!("{:?} of {wanted} requests", summary.map(|it| it.requests))),
         })
         .await
+    }
+}
+
+/// A port of a pod, forwarded by `kubectl` to one of this machine until it is dropped.
+#[derive(Debug)]
+pub struct Forward {
+    child: std::process::Child,
+    /// Open, so that `kubectl` can go on writing.
+    _output: BufReader<std::process::ChildStdout>,
+    port: u16,
+}
+
+impl Forward {
+    /// Forwards a port of what `kubectl` is told, such as `deployment/web`.
+    #[must_use]
+    #[track_caller]
+    pub fn to(namespace: &str, what: &str, port: u16) -> Self {
+        let mut command =
+            super::kubectl_command(&["-n", namespace, "port-forward", what, &format!(":{port}")]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("kubectl");
+        let mut line = String::new();
+        // `Forwarding from 127.0.0.1:PORT -> …`
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        output.read_line(&mut line).expect("a line");
+        let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        Self {
+            child,
+            _output: output,
+            port: port.unwrap_or_else(|| panic!("kubectl port-forward says {line:?}")),
+        }
+    }
+
+    /// On 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
