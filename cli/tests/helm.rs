@@ -1,5 +1,12 @@
 //! The chart against `weft install`: Helm itself renders it, and gives the same objects for the same values.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a scenario ends at what it did not expect, and says where"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

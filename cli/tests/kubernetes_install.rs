@@ -1,6 +1,13 @@
 //! `weft install` and the commands on objects against a real API server, with a revision of their own so that an
 //! installation that is there is not touched. `WEFT_TEST_KUBECONFIG` names the cluster.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a scenario ends at what it did not expect, and says where"
+)]
+
 use std::process::Command;
 
 use serde_json::Value;
