@@ -42,6 +42,11 @@ if [ -z "${WEFT_TEST_CONTEXT:-}" ]; then
 fi
 
 weft() { "${within[@]}" target/debug/weft "$@"; }
+if [ ${#within[@]} != 0 ] && [ $# = 0 ]; then
+  step "parts of the control plane and the command line against the API server, the chart against weft install"
+  WEFT_TEST_KUBECONFIG=$KUBECONFIG PATH=$binaries:$PATH "${within[@]}" \
+    cargo test --offline --workspace --test 'kubernetes_*' --test helm -- --ignored --test-threads=2
+fi
 # Debug programs are large, and two cores are few.
 settings=(${WEFT_TEST_INSTALL:---set controlPlane.replicas=2})
 export WEFT_TEST_INSTALL="${settings[*]}"
