@@ -26,6 +26,8 @@ mod tests;
 
 /// Longest body in bytes: the API server's own limit of an object, twice for an update, and the review around it.
 pub const MAX_BODY: usize = 3 << 20;
+/// Bytes of a longer one that are read all the same, and thrown away.
+const MAX_DISCARDED: usize = 16 << 20;
 /// A client that has not finished its handshake, or the head of a request, by then is cut off.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A body must have come by then; the API server itself waits 30 seconds at most.
@@ -131,11 +133,13 @@ async fn answer(webhook: &Webhook, request: Request<Incoming>) -> Response<Full<
     if request.method() != Method::POST {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "reviews are posted\n".to_owned());
     }
-    let (head, body) = request.into_parts();
-    let body = match tokio::time::timeout(BODY_PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
+    let (head, mut rest) = request.into_parts();
+    let body = Limited::new(&mut rest, MAX_BODY).collect();
+    let body = match tokio::time::timeout(BODY_PATIENCE, body).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             webhook.metrics().malformed.inc();
+            discard(rest).await;
             let message = format!("the review is larger than {MAX_BODY} bytes, the most that is read\n");
             return plain(StatusCode::PAYLOAD_TOO_LARGE, message);
         }
@@ -154,6 +158,20 @@ async fn answer(webhook: &Webhook, request: Request<Incoming>) -> Response<Full<
             plain(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), message)
         }
     }
+}
+
+/// Reads on to the end of what is too large, within bounds: a connection that is closed before that is reset, and the
+/// client would never see the answer.
+async fn discard(mut body: Incoming) {
+    let all = async {
+        let mut left = MAX_DISCARDED;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, bytes::Bytes::len);
+            let Some(rest) = left.checked_sub(length) else { return };
+            left = rest;
+        }
+    };
+    let _ = tokio::time::timeout(BODY_PATIENCE, all).await;
 }
 
 fn plain(status: StatusCode, message: String) -> Response<Full<Bytes>> {
