@@ -1,7 +1,7 @@
 //! The demo's claims, in a cluster: services in several languages, policies, telemetry.
 
 use serde_json::Value;
-use weft_tests::cluster::{App, Namespace, kubectl, weft_ok};
+use weft_tests::cluster::{App, Namespace, kubectl, proxy_status, weft_ok};
 use weft_tests::wait::eventually;
 
 const BOOKSHOP: &str = include_str!("../../../deploy/demo/kubernetes/bookshop.yaml");
@@ -165,7 +165,7 @@ async fn telemetry_tells_who_calls_whom() {
     .await;
     let table = weft_ok(&["stat", "-n", space.name(), "--window", "10m"]);
     assert!(table.contains(&host), "{table}");
-    let status = weft_ok(&["proxy", "status"]);
+    let status = proxy_status();
     for pod in space.pods("app=server") {
         assert!(status.contains(&pod), "{status}");
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weft_tests::cluster::{
-    App, CONTROL_PLANE, LoadPod, Namespace, PODS, SYSTEM, kubectl, try_kubectl, weft_ok,
+    App, CONTROL_PLANE, LoadPod, Namespace, PODS, SYSTEM, kubectl, proxy_status, try_kubectl,
 };
 use weft_tests::wait::eventually;
 
@@ -77,7 +77,7 @@ async fn the_control_plane_is_scaled_from_one_to_three_and_back() {
         scale(count);
         mesh.obeys(if count == 3 { "v2" } else { "v1" });
         // Whoever serves a sidecar now, all of them are told of.
-        let status = weft_ok(&["proxy", "status"]);
+        let status = proxy_status();
         for pod in mesh.space.pods("app=server") {
             assert!(status.contains(&pod), "{count} replicas: {status}");
         }

@@ -14,6 +14,9 @@ pub use app::{App, Kind};
 pub use namespace::Namespace;
 pub use pod::{Forward, LoadPod, Pod};
 
+/// Exit code of `weft` when a sidecar has not acknowledged.
+const INCOMPLETE: i32 = 6;
+
 /// Where Weft is installed.
 pub const SYSTEM: &str = "weft-system";
 /// Who rolls out what `weft install` made.
@@ -67,6 +70,14 @@ pub fn weft_with(text: &str, arguments: &[&str]) -> (i32, String, String) {
 pub fn weft_ok(arguments: &[&str]) -> String {
     let (code, out, err) = weft(arguments);
     assert!(code == 0, "weft {}: exit code {code}\n{out}\n{err}", arguments.join(" "));
+    out
+}
+
+/// `weft proxy status`, also while some sidecar has not acknowledged yet, which its exit code tells.
+#[track_caller]
+pub fn proxy_status() -> String {
+    let (code, out, err) = weft(&["proxy", "status"]);
+    assert!(code == 0 || code == INCOMPLETE, "weft proxy status: exit code {code}\n{out}\n{err}");
     out
 }
 
