@@ -61,6 +61,7 @@ step "scenarios: what all share changes under load"
 
 step "weft uninstall, then the same by the Helm chart"
 weft uninstall --purge --yes
+"${within[@]}" "${WEFT_TEST_KUBECTL:-kubectl}" wait --for=delete namespace/weft-system --timeout=60s
 helm() { "${within[@]}" "$WEFT_TEST_HELM" "$@"; }
 helm install weft deploy/helm/weft --namespace weft-system --create-namespace --wait --timeout 150s "${settings[@]}"
 "${within[@]}" "$scenarios" --ignored --test-threads=3 bookshop:: jobs::

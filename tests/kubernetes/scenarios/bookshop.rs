@@ -7,9 +7,15 @@ use weft_tests::wait::eventually;
 const BOOKSHOP: &str = include_str!("../../../deploy/demo/kubernetes/bookshop.yaml");
 const REVIEWS: &str = "http://reviews:9080/reviews/1";
 
-fn policy(name: &str) -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/demo/policies/");
-    std::fs::read_to_string(format!("{path}{name}.yaml")).expect("a policy of the demo")
+/// The demo's policies: what is claimed on one machine is claimed of a cluster.
+fn policy(name: &str) -> &'static str {
+    match name {
+        "canary" => include_str!("../../../deploy/demo/policies/canary.yaml"),
+        "tester" => include_str!("../../../deploy/demo/policies/tester.yaml"),
+        "retries" => include_str!("../../../deploy/demo/policies/retries.yaml"),
+        "strict" => include_str!("../../../deploy/demo/policies/strict.yaml"),
+        _ => panic!("the demo has no policy `{name}`"),
+    }
 }
 
 fn bookshop(scenario: &str) -> Namespace {
@@ -36,13 +42,13 @@ async fn the_bookshop_obeys_the_policies_of_its_namespace() {
         assert_eq!(page[service]["language"], language, "{page}");
     }
 
-    shop.weft_apply(&policy("canary"));
+    shop.weft_apply(policy("canary"));
     let summary = client.requests(REVIEWS, 1000, &[]);
     summary.assert_no_failure();
     let share = summary.share("v2");
     assert!((0.06..0.14).contains(&share), "v2 gets a tenth: {:?}", summary.versions);
 
-    shop.weft_apply(&policy("tester"));
+    shop.weft_apply(policy("tester"));
     let summary = client.requests(REVIEWS, 50, &["--header", "x-user=tester"]);
     summary.assert_no_failure();
     assert_eq!(summary.share("v3"), 1.0, "{:?}", summary.versions);
@@ -50,7 +56,7 @@ async fn the_bookshop_obeys_the_policies_of_its_namespace() {
 
     let before = client.requests("http://stock:9080/stock/1", 200, &[]);
     assert!(before.failed > 20, "stock fails on purpose: {before:?}");
-    shop.weft_apply(&policy("retries"));
+    shop.weft_apply(policy("retries"));
     // One at a time: of many, one could meet every fourth answer again and again.
     client.requests("http://stock:9080/stock/1", 400, &["--connections", "1"]).assert_no_failure();
 }
@@ -68,7 +74,7 @@ async fn strict_mutual_tls_refuses_pods_without_a_sidecar() {
     let url = format!("http://server.{}:8080/", mesh.name());
     outsider.until(&url, &[], 200).await;
     client.until(&url, &[], 200).await;
-    mesh.weft_apply(&policy("strict"));
+    mesh.weft_apply(policy("strict"));
     client.requests(&url, 100, &[]).assert_no_failure();
     let refused = outsider.call(&url, &[]);
     assert_eq!(refused["status"], 0, "an outsider is refused: {refused}");
