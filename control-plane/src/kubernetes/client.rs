@@ -8,6 +8,10 @@ use kube::{Client, Config};
 
 use super::error::chain;
 
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
+
 /// A server that does not take a connection in this time is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -64,20 +68,4 @@ pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     let server = config.cluster_url.to_string();
     Client::try_from(config).map_err(|error| ClientError::Unusable { server, reason: super::explain(&error) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_kubeconfig_that_cannot_be_used_says_which_and_why() {
-        let error = connect(Some(Path::new("/nowhere/config")), None).await.err().unwrap().to_string();
-        assert!(error.contains("/nowhere/config"), "{error}");
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("config");
-        std::fs::write(&file, "apiVersion: v1\nkind: Config\ncontexts: []\n").unwrap();
-        let error = connect(Some(&file), Some("prod")).await.err().unwrap().to_string();
-        assert!(error.contains("`prod`") && error.contains("config"), "{error}");
-    }
 }

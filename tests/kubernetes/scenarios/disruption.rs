@@ -20,20 +20,7 @@ struct Mesh {
 
 /// Two servers under load.
 async fn mesh(scenario: &str) -> Mesh {
-    let space = Namespace::injected(scenario);
-    for version in ["v1", "v2"] {
-        space.start(&App::new("server").version(version).http(8080));
-    }
-    space.apply(
-        r"
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: server}
-spec:
-  host: server
-  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
-",
-    );
+    let space = crate::rollouts::two_versions(scenario);
     let load = space.load("load", "http://server:8080/", &[]);
     load.more(100).await;
     Mesh { space, load }

@@ -3,6 +3,25 @@
 use serde_json::json;
 use weft_tests::cluster::{App, Namespace, kubectl};
 
+/// A namespace with two versions of a server, each a subset.
+pub(crate) fn two_versions(scenario: &str) -> Namespace {
+    let space = Namespace::injected(scenario);
+    for version in ["v1", "v2"] {
+        space.start(&App::new("server").version(version).http(8080));
+    }
+    space.apply(
+        r"
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: server}
+spec:
+  host: server
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
+",
+    );
+    space
+}
+
 /// Pain 6.
 #[tokio::test]
 #[ignore = "needs a cluster: make test-kubernetes"]
@@ -72,22 +91,9 @@ async fn eviction_of_a_pod_loses_nothing() {
 #[tokio::test]
 #[ignore = "needs a cluster: make test-kubernetes"]
 async fn policies_that_change_under_load_lose_nothing() {
-    let space = Namespace::injected("changing");
-    for version in ["v1", "v2"] {
-        space.start(&App::new("server").version(version).http(8080));
-    }
+    let space = two_versions("changing");
     let load = space.load("load", "http://server:8080/", &[]);
     load.more(100).await;
-    space.apply(
-        r"
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: server}
-spec:
-  host: server
-  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
-",
-    );
     for weight in [0, 10, 50, 90, 100] {
         let routes = json!([
             {"destination": {"host": "server", "subset": "v1"}, "weight": 100 - weight},
