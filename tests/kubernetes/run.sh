@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What `make test-kubernetes` runs after the set-up: a two-node cluster, our images in it, Weft installed by `weft install`
 # and again by the Helm chart, the scenarios after each. With WEFT_TEST_CONTEXT=NAME the user's own cluster is used instead;
-# it must be able to pull WEFT_TEST_REGISTRY's images (see README.md).
+# its nodes must have the images, or WEFT_TEST_INSTALL names their registry (see README.md).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cluster=tests/kubernetes/cluster
@@ -62,6 +62,7 @@ step "scenarios: what all share changes under load"
 step "weft uninstall, then the same by the Helm chart"
 weft uninstall --purge --yes
 "${within[@]}" "${WEFT_TEST_KUBECTL:-kubectl}" wait --for=delete namespace/weft-system --timeout=60s
+[ -n "${WEFT_TEST_HELM:-}" ] || WEFT_TEST_HELM=$(scripts/fetch-helm.sh)
 helm() { "${within[@]}" "$WEFT_TEST_HELM" "$@"; }
 helm install weft deploy/helm/weft --namespace weft-system --create-namespace --wait --timeout 150s "${settings[@]}"
 "${within[@]}" "$scenarios" --ignored --test-threads=3 bookshop:: jobs::
