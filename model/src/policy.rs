@@ -109,7 +109,8 @@ impl RetryConditions {
 /// When and how often a request is tried again.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RetryPolicy {
-    /// Further attempts at most, after the first.
+    /// Further attempts at most, after the first. With [`Self::idempotent_only`] and [`Self::avoid_tried_endpoints`],
+    /// what an endpoint provably did not process does not count, while there is an endpoint that was not tried.
     pub retries: u32,
     /// What a failed attempt must look like.
     pub conditions: RetryConditions,

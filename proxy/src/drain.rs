@@ -2,26 +2,33 @@
 //!
 //! On the first SIGTERM or SIGINT the readiness turns false, responses tell their clients to come back on another
 //! connection, and everything goes on being served: callers may not have heard yet, and the workload itself may still
-//! send until it has ended (PAINS 2). The process ends when no connection is left, at the latest after the drain
-//! time. A second signal ends it at once.
+//! send until it has ended (PAINS 2). When no connection is left, listening ends: what has come meanwhile is still
+//! served, and who comes later is refused by the kernel, which callers know to be safe to try elsewhere. Then the
+//! process ends, at the latest after the drain time. A second signal ends it at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
 
 #[cfg(test)]
 #[path = "drain_tests.rs"]
 mod tests;
+
+/// What those who came last get when the time is up: enough to be answered, if only that they should go elsewhere.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// How far the process is on its way out.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Phase {
     /// Serving.
     Running,
-    /// Finishing what is under way.
+    /// Finishing what is under way, and still serving what comes.
     Draining,
+    /// Nobody is let in any more; who is in is served.
+    Closing,
     /// Done: whatever is left is cut.
     Ended,
 }
@@ -36,6 +43,11 @@ impl DrainSignal {
     /// Ready when draining has begun; at once when it has begun before.
     pub async fn draining(&self) {
         self.reached(Phase::Draining).await;
+    }
+
+    /// Ready when listening should end.
+    pub async fn closing(&self) {
+        self.reached(Phase::Closing).await;
     }
 
     /// Ready when the process should end.
@@ -68,12 +80,17 @@ impl DrainSignal {
 #[derive(Debug)]
 pub struct Drain {
     phase: watch::Sender<Phase>,
-    open: OpenConnections,
+    listening: OpenCount,
+    open: OpenCount,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { phase: watch::Sender::new(Phase::Running), open: OpenConnections::default() }
+        Self {
+            phase: watch::Sender::new(Phase::Running),
+            listening: OpenCount::default(),
+            open: OpenCount::default(),
+        }
     }
 }
 
@@ -86,15 +103,25 @@ impl Drain {
 
     /// Where connections are counted whose end draining waits for.
     #[must_use]
-    pub fn open_connections(&self) -> OpenConnections {
+    pub fn open_connections(&self) -> OpenCount {
         self.open.clone()
+    }
+
+    /// Where those are counted who may still open connections.
+    #[must_use]
+    pub fn listening(&self) -> OpenCount {
+        self.listening.clone()
     }
 
     /// Begins; what was begun before goes on.
     pub fn begin(&self) {
+        self.reach(Phase::Draining);
+    }
+
+    fn reach(&self, wanted: Phase) {
         self.phase.send_if_modified(|phase| {
-            let changed = *phase < Phase::Draining;
-            *phase = (*phase).max(Phase::Draining);
+            let changed = *phase < wanted;
+            *phase = (*phase).max(wanted);
             changed
         });
     }
@@ -104,18 +131,27 @@ impl Drain {
         self.phase.send_replace(Phase::Ended);
     }
 
-    /// Begins, waits until no connection is left, though at least `at_least`, or until `at_most` is over, and ends.
-    /// Returns how many were cut.
+    /// Begins, waits until no connection is left, though at least `at_least` and at most `at_most`; then ends listening,
+    /// waits for those that came meanwhile, and ends. Returns how many were cut.
     pub async fn run(&self, at_least: Duration, at_most: Duration) -> usize {
+        let deadline = Instant::now() + at_most;
         self.begin();
-        let idle = async {
+        let emptied = async {
             tokio::time::sleep(at_least).await;
             self.open.none_left().await;
         };
+        let left = async {
+            let _ = timeout_at(deadline, emptied).await;
+            self.reach(Phase::Closing);
+            let done = async {
+                self.listening.none_left().await;
+                self.open.none_left().await;
+            };
+            let _ = timeout_at(deadline.max(Instant::now() + LAST_MOMENT), done).await;
+        };
         let mut signal = self.phase.subscribe();
         tokio::select! {
-            () = idle => {}
-            () = tokio::time::sleep(at_most) => {}
+            () = left => {}
             // A second signal.
             _ = signal.wait_for(|phase| *phase == Phase::Ended) => {}
         }
@@ -124,9 +160,9 @@ impl Drain {
     }
 }
 
-/// Counts the process's open connections. Cheap to clone.
+/// Counts what is open. Cheap to clone.
 #[derive(Clone, Default, Debug)]
-pub struct OpenConnections(Arc<Counter>);
+pub struct OpenCount(Arc<Counter>);
 
 #[derive(Default, Debug)]
 struct Counter {
@@ -134,12 +170,12 @@ struct Counter {
     emptied: Notify,
 }
 
-impl OpenConnections {
+impl OpenCount {
     /// Counts one, until the guard is dropped.
     #[must_use]
-    pub fn enter(&self) -> OpenConnection {
+    pub fn enter(&self) -> OpenGuard {
         self.0.open.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(self.0.clone())
+        OpenGuard(self.0.clone())
     }
 
     /// How many there are.
@@ -160,11 +196,11 @@ impl OpenConnections {
     }
 }
 
-/// One open connection.
+/// One that is open.
 #[derive(Debug)]
-pub struct OpenConnection(Arc<Counter>);
+pub struct OpenGuard(Arc<Counter>);
 
-impl Drop for OpenConnection {
+impl Drop for OpenGuard {
     fn drop(&mut self) {
         if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.emptied.notify_waiters();

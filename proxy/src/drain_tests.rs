@@ -18,6 +18,25 @@ async fn draining_ends_as_soon_as_the_last_connection_does() {
     signal.ended().await;
 }
 
+/// A caller that comes while the last connection closes has a connection, and perhaps has sent its request.
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_listening_ends_is_still_served() {
+    let drain = Drain::default();
+    let listening = drain.listening().enter();
+    let signal = drain.signal();
+    let work = async {
+        signal.closing().await;
+        let late = drain.open_connections().enter();
+        drop(listening);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(signal.phase(), Phase::Closing);
+        drop(late);
+    };
+    let (cut, ()) = tokio::join!(drain.run(Duration::ZERO, Duration::from_secs(60)), work);
+    assert_eq!(cut, 0);
+    assert!(signal.phase() == Phase::Ended && signal.is_draining());
+}
+
 #[tokio::test(start_paused = true)]
 async fn draining_ends_after_its_time_whoever_is_left() {
     let drain = Drain::default();

@@ -15,7 +15,7 @@ use weft_model::identity::WorkloadIdentity;
 use weft_model::snapshot::Snapshot;
 
 use crate::discovery::Discovery;
-use crate::drain::{DrainSignal, OpenConnections};
+use crate::drain::{DrainSignal, OpenCount};
 use crate::filters::trace_context::Sampling;
 use crate::http1::ServerSettings;
 use crate::identity::Identity;
@@ -35,8 +35,10 @@ pub struct Shared {
     pub acceptor: Option<ServerAcceptor>,
     /// When to stop.
     pub drain: DrainSignal,
+    /// Workers that still listen: those who may let connections in.
+    pub listening: OpenCount,
     /// Connections that the end waits for.
-    pub open: OpenConnections,
+    pub open: OpenCount,
     /// Bounds.
     pub limits: Limits,
     /// Whether spans are made; none: trace headers are passed on untouched.
@@ -212,13 +214,18 @@ async fn run(
         bound,
         shared,
     });
+    let mut listening = Some(worker.shared.listening.enter());
     let mut acceptors = Acceptors::default();
     apply(&worker, &mut acceptors, first);
     let drain = worker.shared.drain.clone();
     let mut may_change = true;
     loop {
         tokio::select! {
-            changed = changes.changed(), if may_change => {
+            () = drain.closing(), if listening.is_some() => {
+                acceptors.close().await;
+                listening = None;
+            }
+            changed = changes.changed(), if may_change && listening.is_some() => {
                 // When nobody is left who could change it, it stays.
                 may_change = changed.is_ok();
                 let snapshot = worker.shared.discovery.snapshot.load_full();

@@ -256,7 +256,9 @@ fn add_sidecar(
         .collect();
     ports.sort_unstable();
     ports.dedup();
-    let facts = Facts { settings, values, workload: &workload, ports: &ports, probes: &rewritten };
+    // Kubernetes' default is Always (API reference, PodSpec).
+    let serves = matches!(pod["spec"]["restartPolicy"].as_str(), None | Some("Always"));
+    let facts = Facts { settings, values, workload: &workload, ports: &ports, serves, probes: &rewritten };
     let Additions { init_containers, containers, volumes, pull_secrets } = facts.additions();
     prepend(pod, "initContainers", init_containers);
     prepend(pod, "containers", containers);

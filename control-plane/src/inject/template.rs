@@ -14,6 +14,9 @@ const READY_PORT: u16 = 15021;
 pub(super) const METRICS_PORT: u16 = 15090;
 /// Any user but the sidecar's, whose packets would pass unseen.
 const VALIDATION_UID: i64 = 65532;
+/// A sidecar outlives its application by so much: callers that have not heard yet are told at once, and provably, that
+/// nobody has looked at their request. Without the sidecar they would wait for an answer from an address that is gone.
+const MINIMUM_DRAIN_TIME: &str = "3s";
 /// How long kubelet lets a sidecar wait for its control plane: 600 probes, one each second.
 const START_PROBES: u32 = 600;
 
@@ -27,6 +30,8 @@ pub(super) struct Facts<'a> {
     pub workload: &'a str,
     /// Ports of the application's containers.
     pub ports: &'a [u64],
+    /// It runs until it is deleted, and others may call it; else it ends by itself, as a Job's pod.
+    pub serves: bool,
     /// What kubelet's checks were.
     pub probes: &'a Map<String, Value>,
 }
@@ -112,6 +117,9 @@ impl Facts<'_> {
             threads => add("concurrency", threads.to_string()),
         }
         add("drain-time", self.settings.drain.clone());
+        if self.serves {
+            add("minimum-drain-time", MINIMUM_DRAIN_TIME.to_owned());
+        }
         if let Some(per_cent) = self.settings.sampling {
             add("trace-share", format!("{}", per_cent / 100.0));
         }

@@ -139,6 +139,12 @@ impl LoadBalancer {
         Some(untried.cloned().unwrap_or(first))
     }
 
+    /// Whether an endpoint that takes requests is none of those a request has tried.
+    #[must_use]
+    pub fn has_untried(&self, tried: &Tried) -> bool {
+        self.rotation.members().any(|state| !tried.contains(&state.address()))
+    }
+
     fn draw(&mut self) -> Option<Rc<EndpointState>> {
         let tier = self.rotation.tier()?;
         let at = match self.algorithm {
@@ -152,8 +158,7 @@ impl LoadBalancer {
     /// Learns how a request or a connection went.
     pub fn report(&mut self, endpoint: &EndpointState, outcome: Outcome, now: Instant) {
         if outcome == Outcome::ConnectFailed {
-            endpoint.refused(now);
-            self.dirty = true;
+            self.avoid(endpoint, now);
         }
         let Some(policy) = self.outlier_detection else { return };
         if !endpoint.outlier.count(outcome, &policy) || endpoint.outlier.is_ejected(now) {
@@ -165,6 +170,12 @@ impl LoadBalancer {
             self.dirty = true;
             tracing::info!(endpoint = %endpoint.address(), "endpoint ejected: too many failures in a row");
         }
+    }
+
+    /// An endpoint refused work: it is the last choice for half a second, longer with each further refusal.
+    pub fn avoid(&mut self, endpoint: &EndpointState, now: Instant) {
+        endpoint.refused(now);
+        self.dirty = true;
     }
 
     /// A connection to an endpoint works: earlier refusals are forgotten.

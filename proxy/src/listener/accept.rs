@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use weft_model::listener::Listener;
 use weft_model::snapshot::Snapshot;
@@ -39,6 +39,7 @@ struct Acceptor {
     task: JoinHandle<()>,
 }
 
+/// For a listener that is gone while others stay.
 impl Drop for Acceptor {
     fn drop(&mut self) {
         self.task.abort();
@@ -46,6 +47,15 @@ impl Drop for Acceptor {
 }
 
 impl Acceptors {
+    /// Waits until no socket is left, once the process's drain is [`Phase::Closing`](crate::drain::Phase::Closing).
+    pub async fn close(&mut self) {
+        for acceptor in self.bound.values_mut() {
+            // A mistake of this proxy in it has closed its socket, too.
+            let _ = (&mut acceptor.task).await;
+        }
+        self.bound.clear();
+    }
+
     /// Binds what is new, leaves what is gone. Must run inside the worker's `LocalSet`.
     pub fn update(&mut self, worker: &Rc<Worker>, snapshot: &Snapshot) {
         let mut wanted: HashMap<SocketAddr, &Arc<Listener>> = HashMap::new();
@@ -63,8 +73,7 @@ impl Acceptors {
                 Some(acceptor) => *acceptor.listener.borrow_mut() = listener.clone(),
                 None => {
                     let listener = Rc::new(RefCell::new(listener.clone()));
-                    let task =
-                        tokio::task::spawn_local(accept_for_ever(worker.clone(), address, listener.clone()));
+                    let task = tokio::task::spawn_local(accept(worker.clone(), address, listener.clone()));
                     self.bound.insert(address, Acceptor { listener, task });
                 }
             }
@@ -72,25 +81,27 @@ impl Acceptors {
     }
 }
 
-async fn accept_for_ever(worker: Rc<Worker>, address: SocketAddr, listener: Rc<RefCell<Arc<Listener>>>) {
-    let Some(socket) = bind_at_last(address, &listener).await else { return };
+/// Accepts until listening ends.
+async fn accept(worker: Rc<Worker>, address: SocketAddr, listener: Rc<RefCell<Arc<Listener>>>) {
+    let drain = worker.shared.drain.clone();
+    let closing = drain.closing();
+    tokio::pin!(closing);
+    let bound = tokio::select! {
+        bound = bind_at_last(address, &listener) => bound,
+        () = &mut closing => None,
+    };
+    let Some(socket) = bound else { return };
     worker.bound(socket.local_addr().unwrap_or(address));
     let mut wait = RETRY.0;
     loop {
-        match socket.accept().await {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = &mut closing => return accept_rest(&worker, socket, &listener),
+        };
+        match accepted {
             Ok((stream, remote)) => {
                 wait = RETRY.0;
-                let open = worker.shared.open.count();
-                if open >= worker.shared.limits.max_connections {
-                    let over = ListenerStatistics::add(&worker.shared.statistics.over_limit);
-                    // Who is flooded must not be busy with saying so.
-                    if over.is_power_of_two() {
-                        tracing::warn!(%remote, open, "closed a connection: there are too many (number {over})");
-                    }
-                    continue;
-                }
-                let listener = listener.borrow().clone();
-                connection::spawn(&worker, listener, stream, remote);
+                admit(&worker, &listener, stream, remote);
             }
             // The client was gone before it was accepted.
             Err(error) if is_of_one_connection(&error) => {}
@@ -101,6 +112,30 @@ async fn accept_for_ever(worker: Rc<Worker>, address: SocketAddr, listener: Rc<R
                 wait = (wait * 2).min(RETRY.1);
             }
         }
+    }
+}
+
+/// Lets those in who wait in the queue: closing the socket would reset them, perhaps with a request on its way.
+fn accept_rest(worker: &Rc<Worker>, socket: TcpListener, listener: &RefCell<Arc<Listener>>) {
+    let Ok(socket) = socket.into_std() else { return };
+    while let Ok((stream, remote)) = socket.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            admit(worker, listener, stream, remote);
+        }
+    }
+}
+
+fn admit(worker: &Rc<Worker>, listener: &RefCell<Arc<Listener>>, stream: TcpStream, remote: SocketAddr) {
+    let open = worker.shared.open.count();
+    if open < worker.shared.limits.max_connections {
+        let listener = listener.borrow().clone();
+        return connection::spawn(worker, listener, stream, remote);
+    }
+    let over = ListenerStatistics::add(&worker.shared.statistics.over_limit);
+    // Who is flooded must not be busy with saying so.
+    if over.is_power_of_two() {
+        tracing::warn!(%remote, open, "closed a connection: there are too many (number {over})");
     }
 }
 

@@ -267,6 +267,7 @@ fn shared(
         acceptor: identity.clone().map(ServerAcceptor::new),
         identity: identity.clone(),
         drain: drain.signal(),
+        listening: drain.listening(),
         open: drain.open_connections(),
         limits: Limits::new(settings.drain_time),
         sampling: settings.otlp_endpoint.as_ref().map(|_| Sampling { share: settings.trace_share }),

@@ -85,6 +85,7 @@ impl Proxy {
             acceptor: identity.clone().map(ServerAcceptor::new),
             identity: identity.clone(),
             drain: drain.signal(),
+            listening: drain.listening(),
             open: drain.open_connections(),
             limits: Limits::new(DEADLINE),
             sampling: None,

@@ -139,3 +139,37 @@ fn a_client_that_goes_away_takes_its_request_with_it() {
         soon(proxy.shared.open.none_left()).await;
     });
 }
+
+/// Whoever gets a connection is answered; whoever comes too late is refused, which is safe to try elsewhere.
+#[test]
+fn no_caller_is_let_in_and_then_dropped_when_the_process_ends() {
+    local(async {
+        let backend = Backend::named("served").await;
+        let proxy =
+            Proxy::start(outbound(vec![route(to("a").action)], vec![cluster("a", &[backend.address])]));
+        let address = proxy.at("127.0.0.1").await;
+        let drain = proxy.drain.clone();
+        let ended = tokio::task::spawn_local(async move {
+            drain.run(Duration::from_millis(20), Duration::from_millis(200)).await
+        });
+        let callers = (0..4).map(|_| {
+            tokio::task::spawn_local(async move {
+                let mut served = 0;
+                while let Ok(mut stream) = tokio::net::TcpStream::connect(address).await {
+                    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+                    let mut got = String::new();
+                    let request = b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
+                    stream.write_all(request).await.unwrap();
+                    soon(stream.read_to_string(&mut got)).await.unwrap();
+                    assert!(got.starts_with("HTTP/1.1 200 "), "after {served} answers: {got:?}");
+                    served += 1;
+                }
+                served
+            })
+        });
+        for caller in callers.collect::<Vec<_>>() {
+            assert!(caller.await.unwrap() > 0);
+        }
+        assert_eq!(ended.await.unwrap(), 0);
+    });
+}

@@ -105,6 +105,15 @@ impl ClusterState {
         self.balancer.borrow().len()
     }
 
+    /// Whether a next attempt would get to an endpoint that is none of `tried`.
+    pub(super) fn has_untried(
+        &self,
+        tried: &[SocketAddr],
+        original_dst: Option<OriginalDestination>,
+    ) -> bool {
+        self.by_original_destination(original_dst).is_none() && self.balancer.borrow().has_untried(tried)
+    }
+
     /// The endpoint for the next attempt.
     pub(super) async fn choose(
         &self,
@@ -168,6 +177,11 @@ impl ClusterState {
         if matters {
             self.balancer.borrow_mut().report(endpoint, outcome, Instant::now());
         }
+    }
+
+    /// Makes it the last choice for a moment, though its connections work.
+    pub(super) fn avoid(&self, endpoint: &EndpointState) {
+        self.balancer.borrow_mut().avoid(endpoint, Instant::now());
     }
 
     /// A connection works again.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use weft_model::cluster::UpstreamHttp;
+use weft_model::policy::RetryPolicy;
 
 use super::peer::{self, X_WEFT_PEER};
 use super::test_support::*;
@@ -111,6 +112,63 @@ fn a_post_that_another_sidecar_says_reached_nobody_is_tried_again() {
             send(&upstreams, &mut request("POST", Body::from("x")), Some(&policy)).await.expect("an answer");
         assert_eq!(exchange.response.status(), StatusCode::OK);
         assert_eq!(seen.borrow().len(), 2);
+    });
+}
+
+/// A sidecar whose application has gone.
+async fn forsaken(authority: &TestAuthority) -> (SocketAddr, Rc<RefCell<Vec<HeaderMap>>>) {
+    let unprocessed = || Response::builder().status(503).header(peer::X_WEFT_UNPROCESSED, "1");
+    sidecar(authority.identity(REVIEWS), move |_| unprocessed().body(Body::Empty).expect("valid")).await
+}
+
+#[test]
+fn instances_that_refuse_a_request_do_not_use_up_the_meshs_own_retries() {
+    worker(async {
+        let authority = TestAuthority::new("root");
+        let mut addresses = Vec::new();
+        let mut refused = Vec::new();
+        for _ in 0..6 {
+            let (address, seen) = forsaken(&authority).await;
+            addresses.push(address);
+            refused.push(seen);
+        }
+        let (works, seen) =
+            sidecar(authority.identity(REVIEWS), |_| Response::new(Body::from("served"))).await;
+        addresses.push(works);
+        let upstreams = caller_of(&authority, &addresses, REVIEWS);
+        let ours = RetryPolicy { retries: 2, ..retry(&["gateway-error"]) };
+        for _ in 0..20 {
+            let mut request = request("POST", Body::from("x"));
+            let exchange = send(&upstreams, &mut request, Some(&forward(Some(ours.clone())))).await;
+            assert_eq!(exchange.expect("an answer").response.status(), StatusCode::OK);
+        }
+        assert_eq!(seen.borrow().len(), 20);
+        // Who refused is not asked again soon.
+        assert!(refused.iter().all(|seen| seen.borrow().len() <= 2));
+    });
+}
+
+#[test]
+fn a_policy_whose_conditions_the_user_named_is_obeyed_to_the_letter() {
+    worker(async {
+        let authority = TestAuthority::new("root");
+        let mut addresses = Vec::new();
+        for _ in 0..6 {
+            addresses.push(forsaken(&authority).await.0);
+        }
+        let upstreams = caller_of(&authority, &addresses, REVIEWS);
+        let theirs = RetryPolicy { retries: 2, idempotent_only: false, ..retry(&["gateway-error"]) };
+        let mut of_theirs = request("GET", Body::Empty);
+        let exchange =
+            send(&upstreams, &mut of_theirs, Some(&forward(Some(theirs)))).await.expect("an answer");
+        assert_eq!(exchange.record.attempts, 3);
+        // Where all refuse, everybody is asked, and two retries are what is left.
+        let upstreams = caller_of(&authority, &addresses, REVIEWS);
+        let ours = RetryPolicy { retries: 2, ..retry(&["gateway-error"]) };
+        let mut of_ours = request("GET", Body::Empty);
+        let exchange = send(&upstreams, &mut of_ours, Some(&forward(Some(ours)))).await.expect("an answer");
+        assert_eq!(exchange.record.attempts, 8);
+        assert_eq!(exchange.response.status(), StatusCode::SERVICE_UNAVAILABLE);
     });
 }
 

@@ -31,6 +31,10 @@ use crate::error::{ErrorSource, Progress, ResponseFlag, ResponseFlags};
 use crate::http1::{strip_request, strip_response, upgrade_requested};
 use crate::telemetry::record::UpstreamRecord;
 
+/// As many attempts at most as are not counted. With the back-off between them they take a second or two: longer than
+/// endpoints need to arrive.
+const FREE_ATTEMPTS: u32 = 16;
+
 impl Upstreams {
     /// Sends a request to an endpoint of a cluster and waits for the head of the response. Takes the request's body;
     /// its headers become those that were sent. Dropping the future or the response's body gives the request up.
@@ -70,6 +74,8 @@ struct Call<'a> {
     attempt_of_caller: u32,
     /// Ours, from 1.
     attempts: u32,
+    /// Those that failed and count against the policy's retries.
+    counted: u32,
     tried: Vec<SocketAddr>,
     replay: Option<Replay>,
     flags: ResponseFlags,
@@ -119,6 +125,7 @@ impl<'a> Call<'a> {
             upgrade,
             attempt_of_caller,
             attempts: 0,
+            counted: 0,
             tried: Vec::new(),
             replay,
             flags: ResponseFlags::default(),
@@ -137,6 +144,7 @@ impl<'a> Call<'a> {
                 Ok(endpoint) => endpoint,
                 Err(failure) => return Err(self.failure(failure, None)),
             };
+            self.tried.push(endpoint.address());
             match self.attempt(request, &endpoint).await {
                 Ok(answered) => match self.after_answer(request.method(), &answered) {
                     Next::Again(guard) => {
@@ -159,14 +167,12 @@ impl<'a> Call<'a> {
                     if !self.can_repeat(request, &endpoint) {
                         return Err(self.failure(failure, Some(&endpoint)));
                     }
-                    self.tried.push(endpoint.address());
                     if !self.back_off(retrying.is_some()).await {
                         return Err(self.failure(self.timed_out(), Some(&endpoint)));
                     }
                     continue;
                 }
             }
-            self.tried.push(endpoint.address());
             if !self.can_repeat(request, &endpoint) {
                 // Cannot be: what cannot be repeated was not asked to be.
                 let failure = AttemptFailure::maybe_processed(FailureKind::Internal, "its content is gone");
@@ -236,6 +242,10 @@ impl<'a> Call<'a> {
             return Next::Final;
         }
         let unprocessed = answered.used.peer.is_some() && headers.contains_key(X_WEFT_UNPROCESSED);
+        if unprocessed {
+            // Its application does not listen any more, or has too much to do.
+            self.cluster.avoid(&answered.endpoint);
+        }
         let progress = if unprocessed { Progress::Unprocessed } else { Progress::MaybeProcessed };
         let ended = Ended::Answered { status, grpc_status: retry::grpc_status(headers) };
         if self.policy.is_none() {
@@ -288,7 +298,10 @@ impl<'a> Call<'a> {
         {
             return Next::Final;
         }
-        if self.attempts > policy.retries {
+        if !self.is_free(policy, progress) {
+            self.counted += 1;
+        }
+        if self.counted > policy.retries {
             if policy.retries > 0 {
                 self.flags.insert(ResponseFlag::UpstreamRetryLimitExceeded);
             }
@@ -299,6 +312,16 @@ impl<'a> Call<'a> {
             self.flags.insert(ResponseFlag::UpstreamRetryLimitExceeded);
         }
         next
+    }
+
+    /// Whether a failed attempt does not count. When most instances of a service end at once, a request meets one
+    /// after another that refuses it, before the endpoints without them have arrived: two retries are soon used up,
+    /// though nobody has looked at the request. A policy whose conditions the user named is obeyed to the letter.
+    fn is_free(&self, policy: &RetryPolicy, progress: Progress) -> bool {
+        let ours = policy.idempotent_only && policy.avoid_tried_endpoints && policy.retries > 0;
+        ours && progress == Progress::Unprocessed
+            && self.attempts < FREE_ATTEMPTS
+            && self.cluster.has_untried(&self.tried, self.destination.original_dst)
     }
 
     /// Asks the body, the circuit breaker and the budget.

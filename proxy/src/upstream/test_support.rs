@@ -146,10 +146,19 @@ pub(super) async fn forward_all(io: Io, upstreams: Rc<Upstreams>) {
 
 /// Upstreams with one endpoint, another sidecar, which is to prove that it is `expected`.
 pub(super) fn caller(authority: &TestAuthority, address: SocketAddr, expected: &str) -> Rc<Upstreams> {
+    caller_of(authority, &[address], expected)
+}
+
+/// The same, of several instances.
+pub(super) fn caller_of(
+    authority: &TestAuthority,
+    addresses: &[SocketAddr],
+    expected: &str,
+) -> Rc<Upstreams> {
     let mut cluster = cluster(UpstreamHttp::Http1, &[]);
     if let Discovery::Static(set) = &mut cluster.discovery {
-        let endpoint = Endpoint { mutual_tls: true, ..(*endpoint(address)).clone() };
-        set.localities[0].endpoints = vec![Arc::new(endpoint)];
+        let secured = |address: &SocketAddr| Endpoint { mutual_tls: true, ..(*endpoint(*address)).clone() };
+        set.localities[0].endpoints = addresses.iter().map(secured).map(Arc::new).collect();
     }
     let tls = UpstreamTls { identities: Arc::from([Arc::from(expected)]), sni: "".into() };
     let upstreams = Upstreams::new(UpstreamSettings {
