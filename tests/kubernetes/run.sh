@@ -18,7 +18,10 @@ for line in sys.stdin:
     if it.get("target", {}).get("name") == sys.argv[1] and it.get("executable"): print(it["executable"])' "$1" | tail -n 1
 }
 scenarios=$(program kubernetes)
-within=()
+within=() context=() helm_context=()
+if [ -n "${WEFT_TEST_CONTEXT:-}" ]; then
+  context=(--context "$WEFT_TEST_CONTEXT") helm_context=(--kube-context "$WEFT_TEST_CONTEXT")
+fi
 
 if [ -z "${WEFT_TEST_CONTEXT:-}" ]; then
   step "building Kubernetes, once"
@@ -41,7 +44,8 @@ if [ -z "${WEFT_TEST_CONTEXT:-}" ]; then
   export WEFT_TEST_HELM
 fi
 
-weft() { "${within[@]}" target/debug/weft "$@"; }
+weft() { "${within[@]}" target/debug/weft "${context[@]}" "$@"; }
+kubectl() { "${within[@]}" "${WEFT_TEST_KUBECTL:-kubectl}" "${context[@]}" "$@"; }
 if [ ${#within[@]} != 0 ] && [ $# = 0 ]; then
   step "parts of the control plane and the command line against the API server, the chart against weft install"
   WEFT_TEST_KUBECONFIG=$KUBECONFIG PATH=$binaries:$PATH "${within[@]}" \
@@ -53,17 +57,22 @@ export WEFT_TEST_INSTALL="${settings[*]}"
 
 step "weft install"
 weft install --wait "${settings[@]}"
+if [ $# != 0 ]; then
+  step "scenarios: $*"
+  "${within[@]}" "$scenarios" --ignored --test-threads=1 --nocapture "$@"
+  exit
+fi
+alone=(disruption:: operations:: scale::)
 step "scenarios"
-"${within[@]}" "$scenarios" --ignored --test-threads=3 --skip disruption:: "$@"
+"${within[@]}" "$scenarios" --ignored --test-threads=3 "${alone[@]/#/--skip=}"
 step "scenarios: what all share changes under load"
-"${within[@]}" "$scenarios" --ignored --test-threads=1 disruption:: "$@"
-[ $# = 0 ] || exit 0
+"${within[@]}" "$scenarios" --ignored --test-threads=1 --nocapture "${alone[@]}"
 
 step "weft uninstall, then the same by the Helm chart"
 weft uninstall --purge --yes
-"${within[@]}" "${WEFT_TEST_KUBECTL:-kubectl}" wait --for=delete namespace/weft-system --timeout=60s
+kubectl wait --for=delete namespace/weft-system --timeout=60s
 [ -n "${WEFT_TEST_HELM:-}" ] || WEFT_TEST_HELM=$(scripts/fetch-helm.sh)
-helm() { "${within[@]}" "$WEFT_TEST_HELM" "$@"; }
+helm() { "${within[@]}" "$WEFT_TEST_HELM" "${helm_context[@]}" "$@"; }
 helm install weft deploy/helm/weft --namespace weft-system --create-namespace --wait --timeout 150s "${settings[@]}"
 "${within[@]}" "$scenarios" --ignored --test-threads=3 bookshop:: jobs::
 helm uninstall weft --namespace weft-system --wait

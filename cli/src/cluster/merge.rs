@@ -34,6 +34,9 @@ fn rank(entry: &ProxyStatusEntry) -> (bool, std::cmp::Reverse<u64>) {
 /// How far all sidecars are. Revisions are numbered by each control plane for itself, so there is none for all.
 #[must_use]
 pub fn rollouts(parts: &[Rollout]) -> Rollout {
+    let (first, others) =
+        parts.split_first().map_or((&[][..], parts), |(first, others)| (&first.absent[..], others));
+    let nowhere = |proxy: &&String| others.iter().all(|part| part.absent.contains(proxy));
     let mut refusals: Vec<Refusal> = parts.iter().flat_map(|part| part.refusals.clone()).collect();
     refusals.dedup();
     Rollout {
@@ -44,6 +47,7 @@ pub fn rollouts(parts: &[Rollout]) -> Rollout {
         pending: parts.iter().flat_map(|part| part.pending.clone()).collect(),
         done: parts.iter().all(|part| part.done),
         timed_out: parts.iter().any(|part| part.timed_out),
+        absent: first.iter().filter(nowhere).cloned().collect(),
     }
 }
 

@@ -40,3 +40,15 @@ fn a_rollout_is_done_when_it_is_at_every_control_plane() {
     assert_eq!((both.concerned, both.acknowledged, both.done, both.timed_out), (5, 3, false, true));
     assert!(rollouts(&[done.clone(), done]).done);
 }
+
+#[test]
+fn a_sidecar_is_absent_when_it_is_at_no_control_plane() {
+    let without = |absent: &[&str]| Rollout {
+        absent: absent.iter().map(|&proxy| proxy.to_owned()).collect(),
+        ..Rollout::default()
+    };
+    let all = rollouts(&[without(&["a.shop", "b.shop"]), without(&["b.shop", "c.shop"])]);
+    assert_eq!(all.absent, ["b.shop"]);
+    assert_eq!(rollouts(&[without(&["a.shop"])]).absent, ["a.shop"]);
+    assert!(rollouts(&[]).absent.is_empty());
+}

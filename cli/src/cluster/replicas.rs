@@ -61,6 +61,21 @@ impl Cluster {
     /// # Errors
     /// When there is none.
     pub async fn replicas(&self) -> Result<Vec<Replica>, CommandError> {
+        let (replicas, mut errors) = self.reach_replicas().await?;
+        if replicas.is_empty() && !errors.is_empty() {
+            return Err(errors.swap_remove(0));
+        }
+        for error in errors {
+            eprintln!("weft: {error}; its part is missing in what follows");
+        }
+        Ok(replicas)
+    }
+
+    /// All replicas that are ready and could be connected to, and why not of the others. Together there is at least one.
+    ///
+    /// # Errors
+    /// When none is ready.
+    pub(super) async fn reach_replicas(&self) -> Result<(Vec<Replica>, Vec<CommandError>), CommandError> {
         let pods = self.control_plane_pods().await?;
         let ready: Vec<&Pod> = pods.iter().filter(|pod| is_ready(pod)).collect();
         if ready.is_empty() {
@@ -74,13 +89,7 @@ impl Cluster {
                 Err(error) => errors.push(error),
             }
         }
-        if replicas.is_empty() {
-            return Err(errors.into_iter().next().unwrap_or_else(|| self.no_replica(&pods)));
-        }
-        for error in errors {
-            eprintln!("weft: {error}; its part is missing in what follows");
-        }
-        Ok(replicas)
+        Ok((replicas, errors))
     }
 
     /// Asks all replicas at once. A replica that fails fails the whole, so that no answer lacks a part unseen.

@@ -118,8 +118,7 @@ impl Told {
         match &event.event {
             Some(Event::Rejected(_)) => self.code = FAILED,
             Some(Event::Rollout(rollout)) if rollout.done || rollout.timed_out => {
-                let all = rollout.refusals.is_empty() && !rollout.timed_out;
-                self.code = if all { 0 } else { INCOMPLETE };
+                self.code = if is_everywhere(rollout) { 0 } else { INCOMPLETE };
             }
             _ => {}
         }
@@ -229,9 +228,18 @@ fn describe_rollout(rollout: &Rollout) -> String {
     }
     let (acknowledged, concerned) = (rollout.acknowledged, rollout.concerned);
     let line = format!("{acknowledged} of {concerned} sidecars concerned have acknowledged");
-    let all = rollout.refusals.is_empty() && !rollout.timed_out;
+    if !rollout.absent.is_empty() {
+        let line = format!("not connected to any control plane: {}", rollout.absent.join(", "));
+        text.push_str(&format!("{}\n", coloured(Colour::Yellow, &line)));
+    }
+    let all = is_everywhere(rollout);
     text.push_str(&format!("{}\n", coloured(if all { Colour::Green } else { Colour::Red }, &line)));
     text
+}
+
+/// Whether a change is in force at all sidecars that it concerns.
+fn is_everywhere(rollout: &Rollout) -> bool {
+    rollout.refusals.is_empty() && !rollout.timed_out && rollout.absent.is_empty()
 }
 
 /// One finding, with the place in the user's file when it has one.

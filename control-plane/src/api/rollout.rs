@@ -1,11 +1,13 @@
 //! How far the sidecars are with a change: streamed until all have answered or the time is up.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+use weft_model::endpoint::Health;
 use weft_model::provenance::ObjectRef;
 use weft_proto::api::apply_event::Event;
 use weft_proto::api::{Accepted, ApplyEvent, AwaitRequest, Rejected, Rollout};
@@ -18,13 +20,14 @@ use crate::state::{MeshState, Steps};
 
 type Sender = mpsc::Sender<Result<ApplyEvent, Status>>;
 
-/// Tells of a revision's rollout until it is done or the time is up.
+/// Tells of a revision's rollout until it is done or the time is up. `absent` is asked at the end.
 pub(super) async fn tell(
     sender: &Sender,
     tracker: &Arc<Tracker>,
     mut steps: watch::Receiver<Steps>,
     first: u64,
     deadline: Instant,
+    absent: &(dyn Fn() -> Vec<String> + Sync),
 ) {
     // A change of authentication is in force only with its second step, which follows by itself.
     let done = tokio::time::timeout_at(deadline, steps.wait_for(|steps| steps.are_done(first))).await;
@@ -35,6 +38,9 @@ pub(super) async fn tell(
         let mut now = rollout.borrow_and_update().to_proto();
         now.done &= all_steps;
         let done = now.done;
+        if done {
+            now.absent = absent();
+        }
         if sender.send(event(Event::Rollout(now))).await.is_err() || done {
             return;
         }
@@ -42,6 +48,7 @@ pub(super) async fn tell(
             let mut last = rollout.borrow().to_proto();
             last.done &= all_steps;
             last.timed_out = !last.done;
+            last.absent = absent();
             let _ = sender.send(event(Event::Rollout(last))).await;
             return;
         }
@@ -60,20 +67,49 @@ impl Api {
     pub(super) fn await_objects(&self, request: &AwaitRequest) -> Result<Events, Status> {
         let wanted = request.objects.iter().map(wanted).collect::<Result<Vec<_>, _>>()?;
         let deadline = Instant::now() + limit(request.timeout_ms, DEFAULT_WAIT);
-        let (state, tracker) = (self.state.clone(), self.push.tracker().clone());
+        let (state, push) = (self.state.clone(), self.push.clone());
         let (sender, receiver) = mpsc::channel(16);
         tokio::spawn(async move {
-            let Some(revision) = arrival(&state, &wanted, deadline).await else {
-                let _ = sender.send(event(missing(&state, &wanted))).await;
-                return;
-            };
-            let findings = about(&state.findings(), &wanted).map(Into::into).collect();
-            let accepted = Accepted { changes: Vec::new(), findings, revision };
-            let _ = sender.send(event(Event::Accepted(accepted))).await;
-            tell(&sender, &tracker, state.steps(), revision, deadline).await;
+            tokio::select! {
+                () = tell_arrival(&sender, &state, push.tracker(), &wanted, deadline) => {}
+                // Its sidecars go to another, and with them the answer.
+                () = push.closed() => {
+                    let status = Status::unavailable("the control plane is shutting down; ask another");
+                    let _ = sender.send(Err(status)).await;
+                }
+            }
         });
         Ok(Box::pin(ReceiverStream::new(receiver)))
     }
+}
+
+async fn tell_arrival(
+    sender: &Sender,
+    state: &Arc<MeshState>,
+    tracker: &Arc<Tracker>,
+    wanted: &[Wanted],
+    deadline: Instant,
+) {
+    let Some(revision) = arrival(state, wanted, deadline).await else {
+        let _ = sender.send(event(missing(state, wanted))).await;
+        return;
+    };
+    let findings = about(&state.findings(), wanted).map(Into::into).collect();
+    let accepted = Accepted { changes: Vec::new(), findings, revision };
+    let _ = sender.send(event(Event::Accepted(accepted))).await;
+    let absent = || absent(state, tracker);
+    tell(sender, tracker, state.steps(), revision, deadline, &absent).await;
+}
+
+/// Pods that serve and whose sidecars are not connected here.
+fn absent(state: &MeshState, tracker: &Tracker) -> Vec<String> {
+    let connected: HashSet<String> = tracker.connected().iter().map(|hello| hello.id.short()).collect();
+    let world = state.world().load();
+    let serving = world.workloads.values().filter(|workload| {
+        workload.health == Health::Healthy && workload.pod.as_ref().is_some_and(|pod| pod.has_sidecar)
+    });
+    let names = serving.map(|workload| format!("{}.{}", workload.name, workload.namespace));
+    names.filter(|name| !connected.contains(name)).collect()
 }
 
 fn wanted(object: &weft_proto::api::ObjectGeneration) -> Result<Wanted, Status> {

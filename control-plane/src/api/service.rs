@@ -88,7 +88,7 @@ impl Api {
             let _ = sender.send(event(Event::Accepted(accepted))).await;
             let Some(limit) = wait else { return };
             let deadline = tokio::time::Instant::now() + limit;
-            rollout::tell(&sender, &tracker, steps, first, deadline).await;
+            rollout::tell(&sender, &tracker, steps, first, deadline, &Vec::new).await;
         });
         Box::pin(ReceiverStream::new(receiver))
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use tokio::sync::watch;
 
@@ -48,11 +49,18 @@ pub(super) async fn start(
     let Parts { client, authority, namespaces, state, dns_names } = parts;
     let values = InjectionValues::default().with_revision(&cluster.revision);
     let injector = Arc::new(Injector::new(values).map_err(|findings| told(&findings))?);
-    follow_settings(cluster, &client, &injector).await;
+    let events = Events::to(client.clone());
+    let settings = Settings {
+        name: cluster.named(CONFIG_MAP),
+        namespace: cluster.namespace.clone(),
+        injector: injector.clone(),
+        events: events.clone(),
+    };
+    settings.follow(&client).await;
     let webhook = Webhook::new(injector)
         .with_namespaces(move |name| namespaces.namespace_labels(name))
         .with_objects(move || state.objects().to_vec())
-        .with_events(Events::to(client.clone()));
+        .with_events(events);
     pages.count_webhooks(webhook.metrics().clone());
     let names = ConfigurationNames::of_revision(&cluster.revision);
     tokio::spawn(keep_ca_bundles(client, names, authority.clone()));
@@ -67,31 +75,51 @@ pub(super) async fn start(
     Ok(())
 }
 
-/// Has the injector follow its ConfigMap. Returns when it has the first version, or there seems to be none.
-async fn follow_settings(cluster: &ClusterSettings, client: &Client, injector: &Arc<Injector>) {
-    let name = cluster.named(CONFIG_MAP);
-    let mut texts = follow_key(client.clone(), &cluster.namespace, &name, VALUES);
-    if tokio::time::timeout(SETTINGS_WAIT, texts.wait_for(Option::is_some)).await.is_err() {
-        tracing::warn!(config_map = %name, namespace = %cluster.namespace, "there are no settings of injection; the built-in ones are used until there are");
-    }
-    take(injector, &name, texts.borrow_and_update().as_deref());
-    let injector = injector.clone();
-    tokio::spawn(async move {
-        while texts.changed().await.is_ok() {
-            take(&injector, &name, texts.borrow_and_update().as_deref());
-        }
-    });
+/// The ConfigMap that the injector follows.
+struct Settings {
+    name: String,
+    namespace: String,
+    injector: Arc<Injector>,
+    events: Events,
 }
 
-/// What is wrong is told, and the former settings stay.
-fn take(injector: &Injector, name: &str, text: Option<&str>) {
-    let Some(text) = text else { return };
-    match injector.update(text) {
-        Ok(()) => tracing::info!(config_map = name, "settings of injection are in use"),
-        Err(findings) => {
-            for finding in findings {
-                tracing::error!(config_map = name, %finding, "settings of injection are refused; the former ones stay in use");
+impl Settings {
+    /// Has the injector follow it. Returns when that has the first version, or there seems to be none.
+    async fn follow(self, client: &Client) {
+        let mut texts = follow_key(client.clone(), &self.namespace, &self.name, VALUES);
+        if tokio::time::timeout(SETTINGS_WAIT, texts.wait_for(Option::is_some)).await.is_err() {
+            tracing::warn!(config_map = %self.name, namespace = %self.namespace, "there are no settings of injection; the built-in ones are used until there are");
+        }
+        self.take(texts.borrow_and_update().as_deref());
+        tokio::spawn(async move {
+            while texts.changed().await.is_ok() {
+                self.take(texts.borrow_and_update().as_deref());
             }
+        });
+    }
+
+    /// What is wrong is told, and the former settings stay.
+    fn take(&self, text: Option<&str>) {
+        let Some(text) = text else { return };
+        match self.injector.update(text) {
+            Ok(()) => tracing::info!(config_map = %self.name, "settings of injection are in use"),
+            Err(findings) => {
+                for finding in &findings {
+                    tracing::error!(config_map = %self.name, %finding, "settings of injection are refused; the former ones stay in use");
+                }
+                let message = format!("the former settings stay in use: {}", told(&findings));
+                self.events.tell_of(self.reference(), "Warning", "SettingsRefused", &message);
+            }
+        }
+    }
+
+    fn reference(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("ConfigMap".to_owned()),
+            name: Some(self.name.clone()),
+            namespace: Some(self.namespace.clone()),
+            ..ObjectReference::default()
         }
     }
 }

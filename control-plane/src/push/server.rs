@@ -117,4 +117,9 @@ impl<C: Compiler> Push<C> {
     pub fn close(&self) {
         self.closing.send_replace(true);
     }
+
+    /// Ready when [`close`](Self::close) was called.
+    pub async fn closed(&self) {
+        let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
+    }
 }

@@ -91,6 +91,7 @@ impl Rollout {
             pending: self.pending.clone(),
             done: self.done,
             timed_out: false,
+            absent: Vec::new(),
         }
     }
 }
@@ -210,7 +211,8 @@ impl Tracker {
         for connection in self.connections() {
             let (session, proxy) = (connection.session(), connection.hello.id.short());
             if session.revision() < revision {
-                rollout.done = false;
+                // Whether it is concerned will be known when it has been served.
+                rollout.pending.push(proxy);
                 continue;
             }
             if !session.is_concerned_by(revisions) {

@@ -1,5 +1,5 @@
-//! Kubernetes Events about pods: what became of them, where `kubectl describe` shows it. Best effort: an API server
-//! that does not take them holds nothing up.
+//! Kubernetes Events about pods and the settings of injection: what became of them, where `kubectl describe` shows it.
+//! Best effort: an API server that does not take them holds nothing up.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -50,16 +50,22 @@ impl Events {
 
     /// Tells what became of the reviewed object: of its owner, when it has one, since what was denied never is.
     pub(super) fn tell(&self, review: &Review, kind: &str, reason: &str, message: &str) {
-        let Some(sender) = self.0.as_ref().filter(|_| !review.dry_run) else { return };
-        if sender.try_send(event(review, kind, reason, message)).is_err() {
+        if !review.dry_run {
+            self.tell_of(involved(review), kind, reason, message);
+        }
+    }
+
+    /// Tells what became of an object; `kind` is `Normal` or `Warning`, `reason` one word.
+    pub fn tell_of(&self, object: ObjectReference, kind: &str, reason: &str, message: &str) {
+        let Some(sender) = self.0.as_ref() else { return };
+        if sender.try_send(event(object, kind, reason, message)).is_err() {
             tracing::debug!(reason, "an event was dropped: too many wait");
         }
     }
 }
 
-fn event(review: &Review, kind: &str, reason: &str, message: &str) -> Event {
+fn event(involved: ObjectReference, kind: &str, reason: &str, message: &str) -> Event {
     let now = Timestamp::now();
-    let involved = involved(review);
     let mut message = message.to_owned();
     let end = (0..=MAX_MESSAGE.min(message.len())).rev().find(|&end| message.is_char_boundary(end));
     message.truncate(end.unwrap_or(0));
@@ -68,7 +74,7 @@ fn event(review: &Review, kind: &str, reason: &str, message: &str) -> Event {
     Event {
         metadata: ObjectMeta {
             name: Some(name),
-            namespace: Some(review.namespace.clone()),
+            namespace: involved.namespace.clone(),
             ..ObjectMeta::default()
         },
         involved_object: involved,

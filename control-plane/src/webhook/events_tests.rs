@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::event;
+use super::{event, involved};
 use crate::webhook::review::Review;
 
 fn review(metadata: Value) -> Review {
@@ -22,7 +22,7 @@ fn an_event_is_about_the_owner_of_a_pod_that_never_was() {
         {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "2", "controller": true},
     ]);
     let event = event(
-        &review(json!({"generateName": "web-1-", "ownerReferences": owners})),
+        involved(&review(json!({"generateName": "web-1-", "ownerReferences": owners}))),
         "Warning",
         "Reason",
         "why",
@@ -36,7 +36,8 @@ fn an_event_is_about_the_owner_of_a_pod_that_never_was() {
 
 #[test]
 fn without_an_owner_it_is_about_the_pod_and_long_messages_are_cut() {
-    let event = event(&review(json!({"generateName": "one-"})), "Normal", "Reason", &"ä".repeat(2000));
+    let event =
+        event(involved(&review(json!({"generateName": "one-"}))), "Normal", "Reason", &"ä".repeat(2000));
     assert_eq!(event.involved_object.name.as_deref(), Some("one"));
     assert_eq!(event.message.unwrap().len(), 1024);
 }

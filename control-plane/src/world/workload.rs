@@ -57,6 +57,8 @@ pub struct PodFacts {
     pub host_name: Option<(Arc<str>, Arc<str>)>,
     /// It has no network of its own, and so no identity that others could check.
     pub host_network: bool,
+    /// It has a sidecar of ours, which is connected while all is well.
+    pub has_sidecar: bool,
 }
 
 /// A port as a service names it.
@@ -190,6 +192,7 @@ pub(super) fn of_pod(object: &Object, localities: &BTreeMap<Arc<str>, Arc<str>>)
             ports: pod.ports.clone(),
             host_name: pod.host_name.clone(),
             host_network: pod.host_network,
+            has_sidecar: pod.has_sidecar,
         })),
     })
 }
@@ -222,6 +225,7 @@ pub(super) fn of_slice<'a>(
                     .clone()
                     .zip(object.metadata.labels.get(SERVICE_NAME_LABEL).cloned()),
                 host_network: false,
+                has_sidecar: false,
             })),
         })
     })

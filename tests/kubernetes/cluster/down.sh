@@ -37,3 +37,5 @@ done
 ip netns del "$(netns cp)" 2>/dev/null
 [ ! -e "$STATE/sysctls.before" ] || while read -r setting value; do echo "$value" >"/proc/sys/$setting"; done <"$STATE/sysctls.before"
 rm -rf "$STATE" "$RUN"
+rmdir /run/weft-cni 2>/dev/null
+exit 0

@@ -1,4 +1,5 @@
-# Sourced: a node is a network namespace with containerd, kubelet and kube-proxy.
+# Sourced: a node is a network namespace with containerd, kubelet and kube-proxy, and what a host has of its own in its
+# file system: /opt/cni, /etc/cni and /run/weft-cni.
 CGROUP_CONTROLLERS="cpu cpuacct cpuset memory devices freezer blkio pids systemd"
 
 # containerd_config FOLDER RUN-FOLDER
@@ -20,8 +21,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "$1/cni/bin"
-    conf_dir = "$1/cni/net.d"
+    bin_dir = "/opt/cni/bin"
+    conf_dir = "/etc/cni/net.d"
 EOF
 }
 
@@ -94,11 +95,26 @@ make_cgroups() {
   for setting in cpus mems; do cat "$tree/cpuset.$setting" >"$tree/$CLUSTER-$1/cpuset.$setting"; done
 }
 
+# Run in a mount namespace of the node: what CNI plugins and their installers find is the node's, and nothing of it the machine's.
+# own_files FOLDER
+own_files() {
+  local top
+  for top in etc opt; do
+    mkdir -p "$1/$top-upper" "$1/$top-work"
+    mount -t overlay overlay -o "lowerdir=/$top,upperdir=$1/$top-upper,workdir=$1/$top-work" "/$top"
+  done
+  mkdir -p /etc/cni/net.d /opt/cni/bin
+  mount --bind "$1/cni/net.d" /etc/cni/net.d
+  mount --bind "$1/cni/bin" /opt/cni/bin
+  mount --bind "$1/cni/run" /run/weft-cni
+}
+export -f own_files
+
 # start_node NUMBER
 start_node() {
   local node=n$1 folder=$STATE/n$1 run=$RUN/n$1 address
   address=$(node_address "$1")
-  mkdir -p "$folder"/{kubelet,pods-log,cni/net.d,cni/ipam} "$run"
+  mkdir -p "$folder"/{kubelet,pods-log,cni/net.d,cni/ipam,cni/run} "$run" /run/weft-cni
   # A copy: a CNI plugin that installs itself must not touch the machine's.
   cp -r /usr/lib/cni "$folder/cni/bin"
   make_cgroups "$node"
@@ -107,6 +123,9 @@ start_node() {
   kubelet_config "$node" "$folder" "$run" "$address" >"$folder/kubelet.yaml"
   kube_proxy_config "$node" "$address" >"$folder/kube-proxy.yaml"
   : >"$folder/resolv.conf"
+  start "mounts-$node" "$node" unshare --mount --propagation private \
+    bash -euc 'own_files "$1"; touch "$1/mounted"; exec sleep infinity' mounts "$folder"
+  await 10 "the file system of $node" test -e "$folder/mounted"
   start "containerd-$node" "$node" containerd --config "$folder/containerd.toml"
   await 30 "containerd of $node" ctr -a "$run/containerd.sock" version
   "$here/import.sh" "$node" "$IMAGES"/*.tar

@@ -11,11 +11,14 @@ export KUBECONFIG=$STATE/conf/admin.kubeconfig
 netns() { echo "$CLUSTER-$1"; }
 # Runs a command there. `ip netns exec` would mount a fresh /sys and hide the control groups.
 within() { local where=$1; shift; nsenter --net="/run/netns/$(netns "$where")" "$@"; }
-# start NAME WHERE COMMAND…: in the background, in a session of its own, its id remembered. WHERE `host`: here.
+# start NAME WHERE COMMAND…: in the background, in a session of its own, its id remembered. WHERE `host`: here; a node: in its
+# network namespace, and among its files as soon as it has such.
 start() {
-  local name=$1 where=$2 prefix=()
+  local name=$1 where=$2 prefix=() mounts
   shift 2
   [ "$where" = host ] || prefix=(nsenter --net="/run/netns/$(netns "$where")")
+  mounts=$(pid_of "mounts-$where")
+  [ -z "$mounts" ] || prefix+=(--mount="/proc/$mounts/ns/mnt")
   setsid "${prefix[@]}" "$@" >"$STATE/log/$name.log" 2>&1 </dev/null &
   echo "$name $!" >>"$STATE/pids"
 }

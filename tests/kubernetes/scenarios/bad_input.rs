@@ -98,6 +98,13 @@ async fn a_template_that_yields_an_invalid_pod_is_refused_and_the_former_stays()
         if log.contains("twice") { Ok(log) } else { Err("not in the log".to_owned()) }
     });
     said.await;
+    eventually("the refusal is an event of the settings", async || {
+        let events =
+            ["-n", SYSTEM, "get", "events", "--field-selector", "involvedObject.name=weft-injection"];
+        let events = kubectl(&events);
+        if events.contains("SettingsRefused") && events.contains("twice") { Ok(()) } else { Err(events) }
+    })
+    .await;
     space.start(&App::new("server").http(8080));
     let pod = space.pod("app=server").object();
     kubectl(&["-n", SYSTEM, "patch", "configmap", "weft-injection", "--type=merge", "-p", &back]);

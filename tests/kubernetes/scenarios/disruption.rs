@@ -10,16 +10,16 @@ use weft_tests::cluster::{
 };
 use weft_tests::wait::eventually;
 
-/// How long the API server is away: longer than clients' time-outs and the leader's lease.
-const AWAY: Duration = Duration::from_secs(75);
+/// How long the API server is away: minutes, longer than clients' time-outs and the leader's lease.
+const AWAY: Duration = Duration::from_secs(125);
 
-struct Mesh {
-    space: Namespace,
-    load: LoadPod,
+pub(crate) struct Mesh {
+    pub(crate) space: Namespace,
+    pub(crate) load: LoadPod,
 }
 
 /// Two servers under load.
-async fn mesh(scenario: &str) -> Mesh {
+pub(crate) async fn mesh(scenario: &str) -> Mesh {
     let space = crate::rollouts::two_versions(scenario);
     let load = space.load("load", "http://server:8080/", &[]);
     load.more(100).await;
@@ -28,7 +28,7 @@ async fn mesh(scenario: &str) -> Mesh {
 
 impl Mesh {
     /// A policy that is applied now holds.
-    fn obeys(&self, version: &str) {
+    pub(crate) fn obeys(&self, version: &str) {
         let route = json!({
             "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "server"},
             "spec": {"hosts": ["server"], "http": [{"route": [{"destination": {"host": "server", "subset": version}}]}]},
@@ -40,7 +40,7 @@ impl Mesh {
     }
 }
 
-fn rolled_out() {
+pub(crate) fn rolled_out() {
     kubectl(&["-n", SYSTEM, "rollout", "status", CONTROL_PLANE, "--timeout=150s"]);
 }
 

@@ -1,5 +1,5 @@
 //! Scenarios on a real cluster, with Weft installed: `make test-kubernetes`. Each has a namespace of its own; those under
-//! `disruption` change what all share, and run alone.
+//! `disruption`, `operations` and `scale` change what all share, and run alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +14,8 @@ mod disruption;
 mod injection;
 mod jobs;
 mod newcomer;
+mod operations;
 mod probes;
 mod rollouts;
+mod scale;
 mod services;

@@ -57,8 +57,9 @@ pub fn weft(arguments: &[&str]) -> (i32, String, String) {
 #[must_use]
 pub fn weft_with(text: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(program("weft"));
-    if let Ok(context) = std::env::var("WEFT_TEST_CONTEXT") {
-        command.env("WEFT_CONTEXT", context);
+    let chosen = arguments.iter().any(|argument| matches!(*argument, "--context" | "--kubeconfig"));
+    if let Some(context) = std::env::var_os("WEFT_TEST_CONTEXT").filter(|_| !chosen) {
+        command.arg("--context").arg(context);
     }
     let output = run(command.args(arguments), text);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use weft_model::endpoint::Health;
 
+use crate::inject::PROXY_CONTAINER;
 use crate::source::checks;
 use crate::source::document::Node;
 use crate::source::fields::{Field, Fields};
@@ -34,6 +35,8 @@ pub struct Pod {
     /// What runs it, as telemetry names workloads: a `Deployment` rather than its `ReplicaSet`; itself when nothing
     /// does.
     pub workload: Arc<str>,
+    /// It has a sidecar of ours; others, such as Envoy, may also stand before pods.
+    pub has_sidecar: bool,
     /// Whether it takes requests.
     pub state: PodState,
 }
@@ -67,6 +70,7 @@ pub(crate) fn parse(field: &Field<'_>, scope: Scope<'_>) -> Option<Pod> {
                 host_network: s.flag("hostNetwork"),
                 host_name: text("hostname").zip(text("subdomain")),
                 ports: named_ports(s),
+                has_sidecar: has_sidecar(s),
                 workload,
                 state,
             })
@@ -98,6 +102,13 @@ fn status(f: &Fields<'_>, terminating: bool) -> (Vec<IpAddr>, PodState) {
         (_, false, _) => PodState::Lives(Health::Unhealthy),
     };
     (addresses, state)
+}
+
+fn has_sidecar(spec: &Fields<'_>) -> bool {
+    let is_it = |container: &Field<'_>| {
+        (container.node().get("name").and_then(Node::as_str) == Some(PROXY_CONTAINER)).then_some(())
+    };
+    !spec.each("initContainers", is_it).is_empty() || !spec.each("containers", is_it).is_empty()
 }
 
 /// Of the containers, and of init containers that go on running (`restartPolicy: Always`).
