@@ -176,7 +176,7 @@ fn own_namespace(values: &InstallValues) -> Vec<Permission> {
         permission(Namespace, "coordination.k8s.io", &["leases"], &["create"],
             "One replica at a time writes statuses and publishes the root certificate. Kubernetes cannot bind `create` to a name."),
         permission(Namespace, "coordination.k8s.io", &["leases"], &["get", "list", "watch", "update", "patch"],
-            "The same, held and handed over. Holds for this name only.").named([values.revised(CONTROL_PLANE)]),
+            "The same, held and handed over, by the replicas of all revisions. Holds for this name only.").named([CONTROL_PLANE.to_owned()]),
     ]
 }
 

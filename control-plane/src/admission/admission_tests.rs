@@ -4,10 +4,10 @@ use crate::source::parse_documents;
 fn warnings(text: &str) -> Vec<String> {
     let parsed = parse_documents("f.yaml", text, "default");
     assert!(!parsed.has_errors(), "{:#?}", parsed.findings);
-    let findings = review(&parsed.objects);
+    let findings = review(&parsed.objects, "cluster.local");
     let mut reversed = parsed.objects.clone();
     reversed.reverse();
-    assert_eq!(review(&reversed), findings, "the order of the objects does not matter");
+    assert_eq!(review(&reversed, "cluster.local"), findings, "the order of the objects does not matter");
     assert!(findings.iter().all(|finding| !finding.is_error() && finding.line > 0), "{findings:?}");
     findings
         .iter()
@@ -152,4 +152,23 @@ spec: {{clusterIP: None, selector: {selector}, ports: [{{name: tcp, port: 1, tar
     for other in [service("primary", "{app: db}", 5433), service("cache", "{app: cache}", 5432)] {
         assert_eq!(warnings(&(db.clone() + &other)), Vec::<String>::new());
     }
+}
+
+#[test]
+fn full_names_end_in_the_domain_of_the_mesh() {
+    let text = format!(
+        "{SERVICE}---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: vs}}
+spec:
+  hosts: [reviews.default.svc.corp.example]
+  http:
+  - route:
+    - {{destination: {{host: reviews.default.svc.corp.example}}}}
+"
+    );
+    let objects = parse_documents("f.yaml", &text, "default").objects;
+    assert_eq!(review(&objects, "corp.example"), []);
+    assert!(review(&objects, "cluster.local").iter().any(|finding| finding.field.contains("destination")));
 }

@@ -16,12 +16,13 @@ use names::Names;
 #[path = "admission_tests.rs"]
 mod tests;
 
-/// Warnings about all objects together, in the order of the objects' names and then of their fields.
+/// Warnings about all objects together, in the order of the objects' names and then of their fields. `domain` is the mesh's
+/// DNS suffix, such as `cluster.local`.
 #[must_use]
-pub fn review(objects: &[Arc<Object>]) -> Vec<Finding> {
+pub fn review(objects: &[Arc<Object>], domain: &str) -> Vec<Finding> {
     let mut sorted: Vec<&Object> = objects.iter().map(AsRef::as_ref).collect();
     sorted.sort_by(|one, other| one.reference.cmp(&other.reference));
-    let names = Names::of(&sorted);
+    let names = Names::of(&sorted, domain);
     let mut findings = Vec::new();
     for object in &sorted {
         references::check(object, &names, &mut findings);

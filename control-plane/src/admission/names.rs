@@ -7,9 +7,6 @@ use crate::source::kinds::virtual_service::Destination;
 use crate::source::words::{ExportTo, Host};
 use crate::source::{Object, Spec};
 
-/// The mesh's DNS suffix. Names with another suffix are checked as they are written.
-pub(super) const DOMAIN: &str = "cluster.local";
-
 /// A service by its fully qualified name.
 #[derive(Debug, Default)]
 pub(super) struct KnownService {
@@ -18,8 +15,10 @@ pub(super) struct KnownService {
 }
 
 /// Everything that can be referred to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Names<'a> {
+    /// The mesh's DNS suffix. Names with another suffix are checked as they are written.
+    domain: &'a str,
     services: BTreeMap<Arc<str>, KnownService>,
     /// Hosts with wildcards, of service entries.
     wildcards: Vec<Host>,
@@ -28,14 +27,15 @@ pub(super) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn of(objects: &[&'a Object]) -> Self {
-        let mut names = Self::default();
+    pub(super) fn of(objects: &[&'a Object], domain: &'a str) -> Self {
+        let mut names =
+            Self { domain, services: BTreeMap::new(), wildcards: Vec::new(), subsets: Vec::new() };
         for object in objects {
             let namespace = object.namespace();
             match &object.spec {
                 Spec::Service(service) => {
                     let ports = service.ports.iter().map(|port| port.port.get());
-                    names.add(service_host(namespace, object.name()), ports);
+                    names.add(names.service_host(namespace, object.name()), ports);
                 }
                 Spec::ServiceEntry(entry) => {
                     for host in &entry.hosts {
@@ -43,7 +43,7 @@ impl<'a> Names<'a> {
                             names.wildcards.push(host.clone());
                         } else {
                             names.add(
-                                host.resolve(namespace, DOMAIN),
+                                host.resolve(namespace, domain),
                                 entry.ports.iter().map(|port| port.number.get()),
                             );
                         }
@@ -71,11 +71,12 @@ impl<'a> Names<'a> {
     /// The full name, with Istio's short forms: `reviews`, and `reviews.shop` and `reviews.shop.svc` when there is
     /// such a service.
     pub(super) fn resolve(&self, host: &Host, namespace: &str) -> Arc<str> {
-        let full = host.resolve(namespace, DOMAIN);
+        let full = host.resolve(namespace, self.domain);
         if self.services.contains_key(&full) {
             return full;
         }
-        [format!("{full}.svc.{DOMAIN}"), format!("{full}.{DOMAIN}")]
+        let domain = self.domain;
+        [format!("{full}.svc.{domain}"), format!("{full}.{domain}")]
             .into_iter()
             .map(Arc::from)
             .find(|longer| self.services.contains_key(longer))
@@ -119,9 +120,9 @@ impl<'a> Names<'a> {
     pub(super) fn hosts(&self) -> impl Iterator<Item = &str> {
         self.services.keys().map(AsRef::as_ref)
     }
-}
 
-/// The fully qualified name of a Kubernetes service.
-pub(super) fn service_host(namespace: &str, name: &str) -> Arc<str> {
-    format!("{name}.{namespace}.svc.{DOMAIN}").into()
+    /// The fully qualified name of a Kubernetes service.
+    pub(super) fn service_host(&self, namespace: &str, name: &str) -> Arc<str> {
+        format!("{name}.{namespace}.svc.{}", self.domain).into()
+    }
 }

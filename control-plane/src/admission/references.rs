@@ -1,6 +1,6 @@
 //! References to services, ports and subsets that are not there.
 
-use super::names::{Names, service_host};
+use super::names::Names;
 use crate::source::diagnostic::code::REFERENCE_NOT_FOUND;
 use crate::source::fields::did_you_mean;
 use crate::source::kinds::destination_rule::DestinationRule;
@@ -39,7 +39,7 @@ impl Check<'_, '_> {
 
     fn http_route(&mut self, route: &HttpRoute) {
         for parent in &route.parents {
-            let host = service_host(&parent.namespace, &parent.name);
+            let host = self.names.service_host(&parent.namespace, &parent.name);
             let found = self.names.service(&host);
             match (found.map(|service| &service.ports), parent.port) {
                 (None, _) => {
@@ -58,7 +58,7 @@ impl Check<'_, '_> {
             }
         }
         for backend in route.rules.iter().flat_map(|rule| &rule.backends) {
-            let host = service_host(&backend.namespace, &backend.name);
+            let host = self.names.service_host(&backend.namespace, &backend.name);
             match self.names.service(&host).map(|service| &service.ports) {
                 None => {
                     let hint = self.suggest(&host);

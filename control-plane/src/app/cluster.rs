@@ -108,7 +108,8 @@ pub(super) async fn run(settings: Settings) -> Result<(), Failure> {
     served
 }
 
-/// The election of a leader, among the replicas of this revision.
+/// The election of a leader, among the replicas of all revisions: two leaders would write each its own view of the same
+/// statuses, again and again.
 struct Election {
     leading: watch::Receiver<bool>,
     ended: JoinHandle<()>,
@@ -119,7 +120,7 @@ fn elect(cluster: &ClusterSettings, client: &Client, leaving: watch::Receiver<bo
     let name = cluster.pod_name.clone().or_else(host).unwrap_or_else(|| NAME.to_owned());
     // A pod of a StatefulSet that was made anew has the same name: it must not take its predecessor's lead for its own.
     let identity = format!("{name}_{:016x}", fastrand::u64(..));
-    let lease = LeaseSettings::new(&cluster.namespace, &cluster.named(NAME), &identity);
+    let lease = LeaseSettings::new(&cluster.namespace, NAME, &identity);
     let (sender, leading) = watch::channel(false);
     Election { leading, ended: tokio::spawn(stand(client.clone(), lease, sender, leaving)) }
 }

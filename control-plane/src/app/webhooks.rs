@@ -59,6 +59,7 @@ pub(super) async fn start(
     settings.follow(&client).await;
     let webhook = Webhook::new(injector)
         .with_namespaces(move |name| namespaces.namespace_labels(name))
+        .with_domain(state.world().load().mesh.domain.clone())
         .with_objects(move || state.objects().to_vec())
         .with_events(events);
     pages.count_webhooks(webhook.metrics().clone());

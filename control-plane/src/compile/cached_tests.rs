@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::source::{Object, Objects, parse_documents, parse_watched};
+use crate::source::kinds::pod::PodState;
+use crate::source::{Object, Objects, Spec, parse_documents, parse_watched};
 use crate::world::{AddressBook, AddressRanges, Input, MeshSettings};
 
 const SERVICES: usize = 100;
@@ -51,6 +52,25 @@ fn scope(node: Option<&str>) -> ProxyScope {
 fn with(world: &World, pods: &[Arc<Object>]) -> World {
     let events: Vec<_> = pods.iter().map(|pod| crate::source::SourceEvent::Applied(pod.clone())).collect();
     world.with_workloads(world.revision + 1, world.pods_changed(&events))
+}
+
+#[test]
+fn pods_that_are_out_of_reach_are_asked_when_there_is_nobody_else() {
+    let unheard = |number: usize| {
+        let mut object = (*pod(number, true)).clone();
+        let Spec::Pod(pod) = &mut object.spec else { panic!() };
+        pod.state = PodState::OutOfReach;
+        Arc::new(object)
+    };
+    let world = with(&world("", &all_pods()), &[unheard(7)]);
+    let sets = crate::compile::endpoints::compile(&world, &scope(None).outbound(&world), None, |_| true);
+    let cluster = "outbound|80||s7.default.svc.cluster.local";
+    let set = sets.iter().find(|set| &*set.cluster == cluster).unwrap();
+    let per_priority = |priority| {
+        let places = set.localities.iter().filter(|place| place.priority == priority);
+        places.map(|place| place.endpoints.len()).sum::<usize>()
+    };
+    assert_eq!((per_priority(0), per_priority(1)), (PODS / SERVICES - 1, 1));
 }
 
 #[test]

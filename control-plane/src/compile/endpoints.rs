@@ -52,7 +52,7 @@ fn set<'a>(
     workloads: impl Iterator<Item = &'a Arc<WorldWorkload>>,
     accepted: &Accepted,
 ) -> EndpointSet {
-    let mut places: BTreeMap<Locality, Vec<Arc<Endpoint>>> = BTreeMap::new();
+    let mut places: BTreeMap<(u32, Locality), Vec<Arc<Endpoint>>> = BTreeMap::new();
     for workload in workloads {
         let health = if service.publish_not_ready { Health::Healthy } else { workload.health };
         // A workload that is not ready is not told of at all: a client could do nothing with it. Unless it may choose
@@ -72,13 +72,16 @@ fn set<'a>(
             workload: workload.info(&world.mesh),
         };
         if !endpoint.mutual_tls || accepted.accepts(workload.identity(&world.mesh).as_ref()) {
-            places.entry(locality(&workload.locality)).or_default().push(Arc::new(endpoint));
+            // Those that are out of reach are asked when there is nobody else: after the API server was away that is so of
+            // all pods, though all of them are well.
+            let priority = u32::from(workload.pod.as_ref().is_some_and(|pod| pod.out_of_reach));
+            places.entry((priority, locality(&workload.locality))).or_default().push(Arc::new(endpoint));
         }
     }
-    let localities = places.into_iter().map(|(locality, mut endpoints)| {
+    let localities = places.into_iter().map(|((priority, locality), mut endpoints)| {
         endpoints.sort_by_key(|endpoint| endpoint.address);
         let weight = endpoints.iter().map(|endpoint| endpoint.weight).sum();
-        LocalityEndpoints { locality, priority: 0, weight, endpoints }
+        LocalityEndpoints { locality, priority, weight, endpoints }
     });
     EndpointSet { cluster: name.clone(), localities: localities.collect() }
 }

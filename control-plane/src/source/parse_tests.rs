@@ -150,7 +150,7 @@ proptest::proptest! {
             let _ = object.finding(Severity::Error, "x", "spec", "m", "h");
             proptest::prop_assert!(parse_documents("f", &object.text, object.namespace()).objects.len() == 1);
         }
-        let _ = crate::admission::review(&parsed.objects);
+        let _ = crate::admission::review(&parsed.objects, "cluster.local");
     }
 
     #[test]

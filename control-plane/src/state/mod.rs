@@ -69,6 +69,8 @@ pub struct MeshState {
     findings: ArcSwap<Vec<Finding>>,
     revisions: watch::Sender<Revision>,
     steps: watch::Sender<Steps>,
+    /// The mesh's DNS suffix.
+    domain: Arc<str>,
     writer: Mutex<Writer>,
 }
 
@@ -137,6 +139,7 @@ impl MeshState {
         states: StateBook,
         sources: &[&dyn Source],
     ) -> Arc<Self> {
+        let domain = mesh.domain.clone();
         let mut writer = Writer {
             mesh,
             networks,
@@ -151,13 +154,14 @@ impl MeshState {
         };
         let objects = writer.objects();
         let world = writer.build(1, &objects);
-        let findings = all_findings(&objects);
+        let findings = all_findings(&objects, &domain);
         Arc::new(Self {
             world: Arc::new(ArcSwap::from_pointee(world)),
             objects: ArcSwap::from_pointee(objects),
             findings: ArcSwap::from_pointee(findings),
             revisions: watch::Sender::new(Revision { number: 1, configuration: 1, endpoints: 1 }),
             steps: watch::Sender::default(),
+            domain,
             writer: Mutex::new(writer),
         })
     }
@@ -230,7 +234,7 @@ impl MeshState {
         let now = jiff::Timestamp::now();
         if dry_run {
             let outcomes = writer.own()?.api.preview(objects, now);
-            let findings = reviewed_with(&self.objects(), objects);
+            let findings = reviewed_with(&self.objects(), objects, &self.domain);
             return Ok(Applied { outcomes, revision: self.world.load().revision, findings });
         }
         let outcomes = writer.own()?.api.apply(objects, now)?;
@@ -312,7 +316,7 @@ impl MeshState {
         writer.transition.follow(&self.world.load(), &mut world);
         self.publish(world, true);
         self.tell_steps(writer);
-        let findings = all_findings(&objects);
+        let findings = all_findings(&objects, &self.domain);
         // What a user applies is answered at once; a mistake in a watched file has nobody to answer.
         let known = self.findings.load();
         for finding in findings.iter().filter(|finding| finding.is_error() && !known.contains(finding)) {
@@ -364,19 +368,19 @@ impl Writer {
 }
 
 /// Findings of the sources, and of all objects seen together.
-fn all_findings(objects: &Objects) -> Vec<Finding> {
+fn all_findings(objects: &Objects, domain: &str) -> Vec<Finding> {
     let mut findings = objects.findings.clone();
-    findings.extend(admission::review(&objects.to_vec()));
+    findings.extend(admission::review(&objects.to_vec(), domain));
     findings
 }
 
 /// What would be found about `fresh` objects beside those in force.
-fn reviewed_with(objects: &Objects, fresh: &[Arc<Object>]) -> Vec<Finding> {
+fn reviewed_with(objects: &Objects, fresh: &[Arc<Object>], domain: &str) -> Vec<Finding> {
     let mut together = objects.by_name.clone();
     together.extend(fresh.iter().map(|object| (object.reference.clone(), object.clone())));
     let list: Vec<Arc<Object>> = together.into_values().collect();
     let concerned = |finding: &Finding| {
         finding.object.as_ref().is_some_and(|name| fresh.iter().any(|object| object.reference == *name))
     };
-    admission::review(&list).into_iter().filter(concerned).collect()
+    admission::review(&list, domain).into_iter().filter(concerned).collect()
 }

@@ -35,6 +35,8 @@ pub struct Webhook {
     injector: Arc<Injector>,
     namespaces: Box<NamespaceLabels>,
     objects: Box<ObjectsInForce>,
+    /// The mesh's DNS suffix.
+    domain: Arc<str>,
     events: Events,
     metrics: WebhookMetrics,
 }
@@ -47,6 +49,7 @@ impl Webhook {
             injector,
             namespaces: Box::new(|_| None),
             objects: Box::new(Vec::new),
+            domain: "cluster.local".into(),
             events: Events::none(),
             metrics: WebhookMetrics::default(),
         }
@@ -66,6 +69,13 @@ impl Webhook {
     #[must_use]
     pub fn with_objects(mut self, objects: impl Fn() -> Vec<Arc<Object>> + Send + Sync + 'static) -> Self {
         self.objects = Box::new(objects);
+        self
+    }
+
+    /// Knows the mesh's DNS suffix; `cluster.local` without this.
+    #[must_use]
+    pub fn with_domain(mut self, domain: Arc<str>) -> Self {
+        self.domain = domain;
         self
     }
 

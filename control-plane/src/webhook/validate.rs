@@ -36,7 +36,7 @@ pub(super) fn answer(webhook: &Webhook, review: &Review) -> Response {
     beside.extend(parsed.objects.iter().map(Arc::clone));
     let mut findings = parsed.findings;
     let concerned = |finding: &Finding| finding.object.as_ref().is_some_and(|object| own.contains(object));
-    findings.extend(admission::review(&beside).into_iter().filter(concerned));
+    findings.extend(admission::review(&beside, &webhook.domain).into_iter().filter(concerned));
     allowed.warned(warnings(&findings))
 }
 

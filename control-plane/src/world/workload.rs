@@ -59,6 +59,8 @@ pub struct PodFacts {
     pub host_network: bool,
     /// It has a sidecar of ours, which is connected while all is well.
     pub has_sidecar: bool,
+    /// It was well when Kubernetes last heard of its node, which is a while ago.
+    pub out_of_reach: bool,
 }
 
 /// A port as a service names it.
@@ -172,7 +174,11 @@ pub(super) fn from_objects(
 /// A pod, wherever it is; none when it has ended. One whose `address` is not known yet has the unspecified one.
 pub(super) fn of_pod(object: &Object, localities: &BTreeMap<Arc<str>, Arc<str>>) -> Option<WorldWorkload> {
     let Spec::Pod(pod) = &object.spec else { return None };
-    let PodState::Lives(health) = pod.state else { return None };
+    let (health, out_of_reach) = match pod.state {
+        PodState::Lives(health) => (health, false),
+        PodState::OutOfReach => (Health::Healthy, true),
+        PodState::Ended => return None,
+    };
     let has_sidecar = is_mutual(&object.metadata.labels) && !pod.host_network;
     let locality = pod.node.as_ref().and_then(|node| localities.get(node)).cloned();
     Some(WorldWorkload {
@@ -193,6 +199,7 @@ pub(super) fn of_pod(object: &Object, localities: &BTreeMap<Arc<str>, Arc<str>>)
             host_name: pod.host_name.clone(),
             host_network: pod.host_network,
             has_sidecar: pod.has_sidecar,
+            out_of_reach,
         })),
     })
 }
@@ -226,6 +233,7 @@ pub(super) fn of_slice<'a>(
                     .zip(object.metadata.labels.get(SERVICE_NAME_LABEL).cloned()),
                 host_network: false,
                 has_sidecar: false,
+                out_of_reach: false,
             })),
         })
     })

@@ -34,6 +34,8 @@ use crate::telemetry::record::UpstreamRecord;
 /// As many attempts at most as are not counted. With the back-off between them they take a second or two: longer than
 /// endpoints need to arrive.
 const FREE_ATTEMPTS: u32 = 16;
+/// gRPC's status code (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
+const UNAVAILABLE: u32 = 14;
 
 impl Upstreams {
     /// Sends a request to an endpoint of a cluster and waits for the head of the response. Takes the request's body;
@@ -242,12 +244,14 @@ impl<'a> Call<'a> {
             return Next::Final;
         }
         let unprocessed = answered.used.peer.is_some() && headers.contains_key(X_WEFT_UNPROCESSED);
-        if unprocessed {
+        let grpc_status = retry::grpc_status(headers);
+        let is_unavailable = status == StatusCode::SERVICE_UNAVAILABLE || grpc_status == Some(UNAVAILABLE);
+        if unprocessed && is_unavailable {
             // Its application does not listen any more, or has too much to do.
             self.cluster.avoid(&answered.endpoint);
         }
         let progress = if unprocessed { Progress::Unprocessed } else { Progress::MaybeProcessed };
-        let ended = Ended::Answered { status, grpc_status: retry::grpc_status(headers) };
+        let ended = Ended::Answered { status, grpc_status };
         if self.policy.is_none() {
             // Another sidecar says that its application has not seen the request: as a failed connection.
             return self.without_policy(unprocessed, true);

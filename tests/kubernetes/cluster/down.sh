@@ -26,9 +26,6 @@ for pid in $(awk '{ print $2 }' "$STATE/pids" | tac); do end "$pid"; done
 awk -v a="$STATE/" -v b="$RUN/" 'index($5, a) == 1 || index($5, b) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
   while read -r mount; do umount -l "$mount" 2>/dev/null; done
 for i in $(seq "$nodes"); do
-  for pod in $(ip -n "$(netns "n$i")" -o link show master cni0 2>/dev/null | sed -n 's/.*link-netns \([^ ]*\).*/\1/p'); do
-    ip netns del "$pod" 2>/dev/null
-  done
   ip netns del "$(netns "n$i")" 2>/dev/null
   find /sys/fs/cgroup -maxdepth 2 -name "$CLUSTER-n$i" -type d 2>/dev/null | while read -r group; do
     find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null

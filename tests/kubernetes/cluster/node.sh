@@ -1,5 +1,5 @@
 # Sourced: a node is a network namespace with containerd, kubelet and kube-proxy, and what a host has of its own in its
-# file system: /opt/cni, /etc/cni and /run/weft-cni.
+# file system: /opt/cni, /etc/cni, /run/weft-cni and /run/netns.
 CGROUP_CONTROLLERS="cpu cpuacct cpuset memory devices freezer blkio pids systemd"
 
 # containerd_config FOLDER RUN-FOLDER
@@ -57,12 +57,13 @@ kubeAPIBurst: 200
 EOF
 }
 
-# cni_config FOLDER RANGE
+# cni_config FOLDER RANGE RANGE6
 cni_config() {
   cat <<EOF
 {"cniVersion": "0.4.0", "name": "pods", "plugins": [
  {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
-  "ipam": {"type": "host-local", "dataDir": "$1/cni/ipam", "ranges": [[{"subnet": "$2"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+  "ipam": {"type": "host-local", "dataDir": "$1/cni/ipam", "ranges": [[{"subnet": "$2"}], [{"subnet": "$3"}]],
+   "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}},
  {"type": "portmap", "capabilities": {"portMappings": true}}]}
 EOF
 }
@@ -107,6 +108,8 @@ own_files() {
   mount --bind "$1/cni/net.d" /etc/cni/net.d
   mount --bind "$1/cni/bin" /opt/cni/bin
   mount --bind "$1/cni/run" /run/weft-cni
+  # The names of its pods' network namespaces go with it.
+  mount -t tmpfs tmpfs /run/netns
 }
 export -f own_files
 
@@ -118,7 +121,7 @@ start_node() {
   # A copy: a CNI plugin that installs itself must not touch the machine's.
   cp -r /usr/lib/cni "$folder/cni/bin"
   make_cgroups "$node"
-  cni_config "$folder" "$(pod_range "$1")" >"$folder/cni/net.d/10-bridge.conflist"
+  cni_config "$folder" "$(pod_range "$1")" "$(pod_range6 "$1")" >"$folder/cni/net.d/10-bridge.conflist"
   containerd_config "$folder" "$run" >"$folder/containerd.toml"
   kubelet_config "$node" "$folder" "$run" "$address" >"$folder/kubelet.yaml"
   kube_proxy_config "$node" "$address" >"$folder/kube-proxy.yaml"
@@ -131,6 +134,6 @@ start_node() {
   "$here/import.sh" "$node" "$IMAGES"/*.tar
   ctr -a "$run/containerd.sock" -n k8s.io images label localhost/pause:1 io.cri-containerd.pinned=pinned >/dev/null
   start "kubelet-$node" "$node" "$BIN/kubelet" --config="$folder/kubelet.yaml" --kubeconfig="$STATE/conf/$node.kubeconfig" \
-    --hostname-override="$node" --node-ip="$address" --root-dir="$folder/kubelet" --cert-dir="$folder/kubelet/pki" --v=2
+    --hostname-override="$node" --node-ip="$address,$(node_address6 "$1")" --root-dir="$folder/kubelet" --cert-dir="$folder/kubelet/pki" --v=2
   start "kube-proxy-$node" "$node" "$BIN/kube-proxy" --config="$folder/kube-proxy.yaml"
 }

@@ -4,7 +4,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CLUSTER=${CLUSTER:-weft}
 STATE=${STATE:-/var/tmp/weft-kubernetes/$CLUSTER}
 RUN=/run/weft-kubernetes/$CLUSTER # sockets: their paths must be short
-SERVICES=10.96.0.0/16 API_SERVICE=10.96.0.1 DNS_SERVICE=10.96.0.10 PODS=10.244.0.0/16
+# Both families; what has one address only has an IPv4 one, as in most clusters of two.
+SERVICES=10.96.0.0/16,fd00:10:96::/112 API_SERVICE=10.96.0.1 DNS_SERVICE=10.96.0.10 PODS=10.244.0.0/16,fd00:10:244::/48
 export KUBECONFIG=$STATE/conf/admin.kubeconfig
 
 # The network namespace of `cp` or of node n1, n2 …

@@ -28,7 +28,9 @@ for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on
   echo "$setting $(cat "/proc/sys/$setting")"
 done >"$STATE/sysctls.before"
 kubectl create clusterrolebinding kube-proxy --clusterrole=system:node-proxier --user=system:kube-proxy >/dev/null
-for i in $(seq "$nodes"); do start_node "$i"; done
+starting=()
+for i in $(seq "$nodes"); do start_node "$i" & starting+=($!); done
+for node in "${starting[@]}"; do wait "$node"; done
 say "$nodes nodes are started"
 for i in $(seq "$nodes"); do
   await 60 "node n$i" kubectl get node "n$i"

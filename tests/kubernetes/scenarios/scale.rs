@@ -2,7 +2,7 @@
 //! all of them. What is asserted is that everything arrives; how long it took and what it cost is printed, and the
 //! figures of a release build stand in `benches/README.md`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -66,8 +66,9 @@ fn ready_replicas(space: &Namespace) -> usize {
     counts.split_whitespace().filter_map(|count| count.parse::<usize>().ok()).sum()
 }
 
-/// Addresses of the pods with a label that are ready and stay, as the API server has them.
-fn ready(space: &Namespace, selector: &str) -> BTreeSet<String> {
+/// Names and addresses of the pods with a label that are ready and stay, as the API server has them. An address is given
+/// to another pod when its own has gone.
+fn ready(space: &Namespace, selector: &str) -> BTreeMap<String, String> {
     let list: Value =
         serde_json::from_str(&space.kubectl(&["get", "pods", "-l", selector, "-o", "json"])).expect("JSON");
     let is_ready = |pod: &&Value| {
@@ -76,7 +77,11 @@ fn ready(space: &Namespace, selector: &str) -> BTreeSet<String> {
             && conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
     };
     let pods = list["items"].as_array().into_iter().flatten().filter(is_ready);
-    pods.filter_map(|pod| Some(pod["status"]["podIP"].as_str()?.to_owned())).collect()
+    pods.filter_map(|pod| {
+        let name = pod["metadata"]["name"].as_str()?.to_owned();
+        Some((name, pod["status"]["podIP"].as_str()?.to_owned()))
+    })
+    .collect()
 }
 
 /// Of its administration page `/clusters`.
@@ -174,7 +179,8 @@ fn a_hundred_services_of_fifty_pods() {
     }
     let (after, rollout) = measured("all pods are new", OFTEN, || {
         let now = ready(&space, &selector);
-        (now.len() == ROLLED * PODS_EACH && now.is_disjoint(&before)).then_some(now)
+        let is_new = now.keys().all(|name| !before.contains_key(name));
+        (now.len() == ROLLED * PODS_EACH && is_new).then(|| now.into_values().collect::<BTreeSet<_>>())
     });
     let (_, converged) = measured("the sidecar knows the new ones, and no old one", OFTEN, || {
         (sidecar.endpoints(rolled, space.name()) == after).then_some(())

@@ -1,7 +1,9 @@
 //! Services of all kinds.
 
+use std::net::{IpAddr, SocketAddr};
+
 use serde_json::{Value, json};
-use weft_tests::cluster::{App, Kind, Namespace};
+use weft_tests::cluster::{App, Kind, Namespace, kubectl};
 use weft_tests::wait::eventually;
 
 fn instance(answer: &Value) -> String {
@@ -27,7 +29,7 @@ async fn pain_21_pods_of_a_stateful_set_are_reached_by_name() {
     }
     assert_eq!(instance(&client.until("http://other-0.other:8080/", &[], 200).await), "other-0");
     // Pods of one set find each other, and themselves.
-    let first = weft_tests::cluster::kubectl(&[
+    let first = kubectl(&[
         "-n",
         space.name(),
         "exec",
@@ -164,4 +166,44 @@ async fn node_local_traffic_stays_on_its_node() {
         if summary.instances.keys().eq([&here]) { Ok(()) } else { Err(format!("{:?}", summary.instances)) }
     })
     .await;
+}
+
+/// A service with an address of each family: both lead into the mesh, by literal address and by name.
+#[tokio::test]
+#[ignore = "needs a cluster: make test-kubernetes"]
+async fn services_of_both_address_families_are_reached_by_either() {
+    let families = kubectl(&["get", "service", "kubernetes", "-o", "jsonpath={.spec.ipFamilyPolicy}"]);
+    let space = Namespace::injected("families");
+    space.start(&App::new("server").http(8080));
+    space.apply("{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: default}, spec: {mtls: {mode: STRICT}}}");
+    let both = r#"{"spec": {"ipFamilyPolicy": "RequireDualStack"}}"#;
+    if let Err(why) = space.try_kubectl(&["patch", "service", "server", "--type=merge", "-p", both]) {
+        eprintln!("not done: the cluster has one address family ({families}): {why}");
+        return;
+    }
+    let service = space.get("service", "server");
+    let urls = |addresses: &Value, field: Option<&str>| -> Vec<String> {
+        let addresses = addresses.as_array().unwrap().iter();
+        let addresses = addresses.map(|address| field.map_or(address, |field| &address[field]));
+        let addresses = addresses.map(|address| address.as_str().unwrap().parse::<IpAddr>().unwrap());
+        addresses.map(|address| format!("http://{}/", SocketAddr::new(address, 8080))).collect()
+    };
+    let of_service = urls(&service["spec"]["clusterIPs"], None);
+    let of_pod = urls(&space.pod("app=server").object()["status"]["podIPs"], Some("ip"));
+    assert_eq!((of_service.len(), of_pod.len()), (2, 2), "{of_service:?}, {of_pod:?}");
+    let client = space.client();
+    for url in &of_service {
+        client.until(url, &[], 200).await;
+    }
+    client.until("http://server:8080/", &[], 200).await;
+    // Neither family is a way round STRICT.
+    let outside = Namespace::labelled("families-outside", &[]);
+    let outsider = outside.client();
+    for url in of_service.iter().chain(&of_pod) {
+        eventually(&format!("strict holds at {url}"), async || {
+            let answer = outsider.call(url, &[]);
+            if answer["status"] == 0 { Ok(()) } else { Err(answer.to_string()) }
+        })
+        .await;
+    }
 }

@@ -46,6 +46,9 @@ pub struct Pod {
 pub enum PodState {
     /// Its containers run, or will.
     Lives(Health),
+    /// Nobody has heard of its kubelet for a while, and Kubernetes takes it for not ready; but when last heard of it was.
+    /// So it is with every pod after the API server was away, and with those of a node that is cut off or dead.
+    OutOfReach,
     /// Its containers have ended and do not come back (phase `Succeeded` or `Failed`).
     Ended,
 }
@@ -91,17 +94,49 @@ fn status(f: &Fields<'_>, terminating: bool) -> (Vec<IpAddr>, PodState) {
     let single = || f.optional("podIP").and_then(|field| field.parse(checks::address));
     let addresses = if listed.is_empty() { single().into_iter().collect() } else { listed };
     let phase = f.optional("phase").and_then(|field| field.text());
-    let ready = f.each("conditions", |item| {
-        let is_ready = item.node().get("type")?.as_str()? == "Ready";
-        is_ready.then(|| item.node().get("status").and_then(Node::as_str) == Some("True"))
-    });
-    let state = match (phase, ready.contains(&true), terminating) {
+    let conditions = Conditions::read(f);
+    let state = match (phase, conditions.ready, terminating) {
         (Some("Succeeded" | "Failed"), ..) => PodState::Ended,
         (_, true, true) => PodState::Lives(Health::Draining),
         (_, true, false) => PodState::Lives(Health::Healthy),
+        (_, false, false) if conditions.is_marked_by_others() => PodState::OutOfReach,
         (_, false, _) => PodState::Lives(Health::Unhealthy),
     };
     (addresses, state)
+}
+
+#[derive(Default)]
+struct Conditions {
+    ready: bool,
+    /// A kubelet that finds a pod not ready says why.
+    has_reason: bool,
+    containers_ready: bool,
+}
+
+impl Conditions {
+    fn read(f: &Fields<'_>) -> Self {
+        let all = f.each("conditions", |item| {
+            let text = |name| item.node().get(name).and_then(Node::as_str);
+            let (is_true, has_reason) =
+                (text("status") == Some("True"), text("reason").is_some_and(|it| !it.is_empty()));
+            match text("type")? {
+                "Ready" => Some(Self { ready: is_true, has_reason, containers_ready: false }),
+                "ContainersReady" => Some(Self { containers_ready: is_true, ..Self::default() }),
+                _ => None,
+            }
+        });
+        all.into_iter().fold(Self::default(), |one, other| Self {
+            ready: one.ready || other.ready,
+            has_reason: one.has_reason || other.has_reason,
+            containers_ready: one.containers_ready || other.containers_ready,
+        })
+    }
+
+    /// The node's controller changes the status of `Ready` and nothing else; the kubelet, which alone knows, has said
+    /// that the containers are ready (<https://kubernetes.io/docs/concepts/architecture/nodes/#node-controller>).
+    fn is_marked_by_others(&self) -> bool {
+        !self.ready && self.containers_ready && !self.has_reason
+    }
 }
 
 fn has_sidecar(spec: &Fields<'_>) -> bool {

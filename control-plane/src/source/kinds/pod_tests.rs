@@ -43,6 +43,21 @@ fn readiness_deletion_and_the_end_decide_whether_it_takes_requests() {
 }
 
 #[test]
+fn a_pod_whose_kubelet_is_not_heard_of_is_told_from_one_that_is_not_ready() {
+    let state = |ready: serde_json::Value, containers: &str| {
+        let containers = serde_json::json!({"type": "ContainersReady", "status": containers});
+        pod(serde_json::json!({"status": {"conditions": [containers, ready]}})).state
+    };
+    let marked = serde_json::json!({"type": "Ready", "status": "False"});
+    assert_eq!(state(marked.clone(), "True"), PodState::OutOfReach);
+    assert_eq!(state(marked, "False"), PodState::Lives(Health::Unhealthy));
+    let gated = serde_json::json!({"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady"});
+    assert_eq!(state(gated, "True"), PodState::Lives(Health::Unhealthy));
+    let ready = serde_json::json!({"type": "Ready", "status": "True"});
+    assert_eq!(state(ready, "True"), PodState::Lives(Health::Healthy));
+}
+
+#[test]
 fn ports_are_those_of_containers_that_stay() {
     let ports = serde_json::json!({"spec": {
         "containers": [{"name": "c", "ports": [

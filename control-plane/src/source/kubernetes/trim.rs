@@ -4,6 +4,7 @@
 use kube::api::DynamicObject;
 use serde_json::{Map, Value, json};
 
+use crate::inject::PROXY_CONTAINER;
 use crate::source::Kind;
 
 #[cfg(test)]
@@ -55,7 +56,7 @@ pub(super) fn trim(kind: &Kind, version: &'static str, object: DynamicObject) ->
             kept["spec"]["containers"] = containers(&spec["containers"]);
             kept["spec"]["initContainers"] = containers(&spec["initContainers"]);
             kept["status"] = picked(&status, &["phase", "podIP", "podIPs"]);
-            kept["status"]["conditions"] = ready_condition(&status["conditions"]);
+            kept["status"]["conditions"] = readiness(&status["conditions"]);
             let mut metadata = picked(&metadata, &["name", "namespace", "labels", "deletionTimestamp"]);
             let owners = metadata_owners(&object.metadata.owner_references);
             metadata["ownerReferences"] = owners;
@@ -118,14 +119,19 @@ fn containers(list: &Value) -> Value {
         let mut kept = picked(container, &["restartPolicy"]);
         let ports = container["ports"].as_array().into_iter().flatten();
         kept["ports"] = ports.map(|port| picked(port, &["name", "containerPort", "protocol"])).collect();
+        if container["name"] == PROXY_CONTAINER {
+            kept["name"] = json!(PROXY_CONTAINER);
+        }
         kept
     });
     kept.collect()
 }
 
-fn ready_condition(conditions: &Value) -> Value {
+fn readiness(conditions: &Value) -> Value {
     let all = conditions.as_array().into_iter().flatten();
-    all.filter(|condition| condition["type"] == "Ready").map(|c| picked(c, &["type", "status"])).collect()
+    let of_readiness =
+        all.filter(|condition| condition["type"] == "Ready" || condition["type"] == "ContainersReady");
+    of_readiness.map(|condition| picked(condition, &["type", "status", "reason"])).collect()
 }
 
 fn metadata_owners(
