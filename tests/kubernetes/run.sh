@@ -75,4 +75,4 @@ kubectl wait --for=delete namespace/weft-system --timeout=60s
 helm() { "${within[@]}" "$WEFT_TEST_HELM" "${helm_context[@]}" "$@"; }
 helm install weft deploy/helm/weft --namespace weft-system --create-namespace --wait --timeout 150s "${settings[@]}"
 "${within[@]}" "$scenarios" --ignored --test-threads=3 bookshop:: jobs::
-helm uninstall weft --namespace weft-system --wait
+helm uninstall weft --namespace weft-system --wait >/dev/null

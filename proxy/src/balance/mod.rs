@@ -139,10 +139,10 @@ impl LoadBalancer {
         Some(untried.cloned().unwrap_or(first))
     }
 
-    /// Whether an endpoint that takes requests is none of those a request has tried.
+    /// Whether a request that has `tried` some endpoints can go to another that takes requests.
     #[must_use]
-    pub fn has_untried(&self, tried: &Tried) -> bool {
-        self.rotation.members().any(|state| !tried.contains(&state.address()))
+    pub fn has_another(&self, tried: impl Fn(SocketAddr) -> bool) -> bool {
+        self.rotation.members().any(|state| !tried(state.address()))
     }
 
     fn draw(&mut self) -> Option<Rc<EndpointState>> {

@@ -105,13 +105,13 @@ impl ClusterState {
         self.balancer.borrow().len()
     }
 
-    /// Whether a next attempt would get to an endpoint that is none of `tried`.
-    pub(super) fn has_untried(
+    /// Whether a next attempt can get to an endpoint that was not `tried`.
+    pub(super) fn has_another(
         &self,
-        tried: &[SocketAddr],
+        tried: impl Fn(SocketAddr) -> bool,
         original_dst: Option<OriginalDestination>,
     ) -> bool {
-        self.by_original_destination(original_dst).is_none() && self.balancer.borrow().has_untried(tried)
+        self.by_original_destination(original_dst).is_none() && self.balancer.borrow().has_another(tried)
     }
 
     /// The endpoint for the next attempt.

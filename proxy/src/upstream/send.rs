@@ -78,6 +78,9 @@ struct Call<'a> {
     attempts: u32,
     /// Those that failed and count against the policy's retries.
     counted: u32,
+    /// Where the attempt of now goes.
+    current: Option<SocketAddr>,
+    /// Where earlier ones went.
     tried: Vec<SocketAddr>,
     replay: Option<Replay>,
     flags: ResponseFlags,
@@ -128,6 +131,7 @@ impl<'a> Call<'a> {
             attempt_of_caller,
             attempts: 0,
             counted: 0,
+            current: None,
             tried: Vec::new(),
             replay,
             flags: ResponseFlags::default(),
@@ -146,7 +150,7 @@ impl<'a> Call<'a> {
                 Ok(endpoint) => endpoint,
                 Err(failure) => return Err(self.failure(failure, None)),
             };
-            self.tried.push(endpoint.address());
+            self.current = Some(endpoint.address());
             match self.attempt(request, &endpoint).await {
                 Ok(answered) => match self.after_answer(request.method(), &answered) {
                     Next::Again(guard) => {
@@ -169,12 +173,14 @@ impl<'a> Call<'a> {
                     if !self.can_repeat(request, &endpoint) {
                         return Err(self.failure(failure, Some(&endpoint)));
                     }
+                    self.tried.push(endpoint.address());
                     if !self.back_off(retrying.is_some()).await {
                         return Err(self.failure(self.timed_out(), Some(&endpoint)));
                     }
                     continue;
                 }
             }
+            self.tried.push(endpoint.address());
             if !self.can_repeat(request, &endpoint) {
                 // Cannot be: what cannot be repeated was not asked to be.
                 let failure = AttemptFailure::maybe_processed(FailureKind::Internal, "its content is gone");
@@ -323,9 +329,13 @@ impl<'a> Call<'a> {
     /// though nobody has looked at the request. A policy whose conditions the user named is obeyed to the letter.
     fn is_free(&self, policy: &RetryPolicy, progress: Progress) -> bool {
         let ours = policy.idempotent_only && policy.avoid_tried_endpoints && policy.retries > 0;
-        ours && progress == Progress::Unprocessed
-            && self.attempts < FREE_ATTEMPTS
-            && self.cluster.has_untried(&self.tried, self.destination.original_dst)
+        ours && progress == Progress::Unprocessed && self.attempts < FREE_ATTEMPTS && self.has_untried()
+    }
+
+    /// Whether there is an endpoint that no attempt has gone to.
+    fn has_untried(&self) -> bool {
+        let tried = |address| Some(address) == self.current || self.tried.contains(&address);
+        self.cluster.has_another(tried, self.destination.original_dst)
     }
 
     /// Asks the body, the circuit breaker and the budget.
