@@ -13,7 +13,7 @@ use tracing_subscriber::{EnvFilter, fmt, reload};
 use weft_proxy::admin::SetLogLevel;
 use weft_proxy::log_lines::LogLines;
 use weft_proxy::settings::{Command, CommandLine};
-use weft_proxy::{cni, egress, interception, process};
+use weft_proxy::{cni, egress, interception, pod, process};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -45,6 +45,7 @@ fn main() -> ExitCode {
             }
             Err(error) => Err(error),
         },
+        Command::Wait(arguments) => pod::wait::run(&arguments),
         Command::Egress(arguments) => egress::run(&arguments).map_err(|error| error.to_string()),
         Command::Run(arguments) => match arguments.check() {
             Ok(settings) => process::run(&settings, log_level).map_err(|error| error.to_string()),

@@ -16,6 +16,7 @@ use crate::cni::CniArgs;
 use crate::egress::{Egress, EgressArgs, Network};
 use crate::identity::{ControlPlane, TokenSource};
 use crate::interception::command::InterceptArgs;
+use crate::pod::wait::WaitArgs;
 use crate::pod::{Places, Pod};
 use crate::probes::AppProbes;
 
@@ -47,6 +48,8 @@ pub enum Command {
     Egress(EgressArgs),
     /// Interception without privileges in pods: a CNI plugin, and its agent on each node.
     Cni(CniArgs),
+    /// Return when the sidecar of this pod can serve.
+    Wait(WaitArgs),
 }
 
 /// What `weft-proxy run` was told, checked.

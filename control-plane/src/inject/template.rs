@@ -105,6 +105,11 @@ impl Facts<'_> {
                 "failureThreshold": START_PROBES,
             });
         }
+        // The containers behind an ordinary one start when its hook has ended.
+        if self.settings.hold && !self.settings.native {
+            let wait = json!({"exec": {"command": ["/usr/local/bin/weft-proxy", "wait"]}});
+            container["lifecycle"] = json!({"postStart": wait});
+        }
         container
     }
 

@@ -2,6 +2,8 @@
 //! asked the kubelet for (downward API, projected token, trust bundle). `weft-proxy run --from-pod` reads them once, at
 //! the start; the token and the trust bundle are read again whenever they are needed, because the kubelet renews them.
 
+pub mod wait;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

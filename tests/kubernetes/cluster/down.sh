@@ -11,7 +11,7 @@ end_containers() {
   for task in $(timeout 10 "${ctr[@]}" task ls -q 2>/dev/null); do timeout 10 "${ctr[@]}" task delete -f "$task" >/dev/null 2>&1 & done
   wait
   for file in "$RUN/n$1"/containerd/io.containerd.runtime.v2.task/k8s.io/*/{shim,init}.pid; do
-    [ ! -e "$file" ] || kill -KILL "$(cat "$file")" 2>/dev/null
+    [ ! -e "$file" ] || kill -KILL "$(cat "$file" 2>/dev/null)" 2>/dev/null
   done
 }
 

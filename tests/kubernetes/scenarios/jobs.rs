@@ -1,6 +1,6 @@
 //! What a sidecar must not get in the way of: the beginning and the end of pods.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use weft_tests::cluster::{App, Namespace};
 use weft_tests::load::Summary;
 
@@ -46,17 +46,33 @@ async fn pain_3_and_4_a_job_ends_and_its_init_container_calls_the_mesh() {
 #[tokio::test]
 #[ignore = "needs a cluster: make test-kubernetes"]
 async fn pain_1_and_2_the_first_and_the_last_request_of_a_pod_succeed() {
-    let space = Namespace::injected("ends");
-    space.start(&App::new("server").http(8080).replicas(2));
-    // It calls from its first moment on, and for three seconds after it was told to end.
+    first_and_last_request("ends", json!({}), "100").await;
+}
+
+/// As on a cluster that is too old for native sidecars: there the sidecar is told to end with the application, and has its
+/// drain time of five seconds for what the application still says.
+#[tokio::test]
+#[ignore = "needs a cluster: make test-kubernetes"]
+async fn pain_1_and_2_also_with_an_ordinary_container_as_sidecar() {
+    first_and_last_request("ordinary", json!({"sidecar.istio.io/nativeSidecar": "false"}), "40").await;
+}
+
+async fn first_and_last_request(scenario: &str, annotations: Value, last_words: &str) {
+    let space = Namespace::injected(scenario);
+    let metadata = json!({"annotations": annotations});
+    space.start(&App::new("server").http(8080).replicas(2).metadata(metadata.clone()));
+    // It calls from its first moment on, and after it was told to end.
     let calls = "http://server:8080/";
-    let stop =
-        json!({"exec": {"command": ["/weft-test-app", "load", calls, "--count", "100", "--pause", "30"]}});
+    let stop = json!({"exec": {"command": ["/weft-test-app", "load", calls, "--count", last_words, "--pause", "30"]}});
     let app = App::new("caller")
         .command(&["load", calls, "--pause", "5"])
-        .container(json!({"lifecycle": {"preStop": stop}}));
+        .container(json!({"lifecycle": {"preStop": stop}}))
+        .metadata(metadata);
     space.start(&app);
     let caller = space.pod("app=caller");
+    // What it calls is replaced meanwhile.
+    space.kubectl(&["rollout", "restart", "deployment/server"]);
+    space.await_rollout("deployment/server");
     let follow = std::thread::spawn({
         let (namespace, name) = (space.name().to_owned(), caller.name().to_owned());
         // Follows the log until the container has ended.
