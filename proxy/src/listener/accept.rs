@@ -115,10 +115,12 @@ async fn accept(worker: Rc<Worker>, address: SocketAddr, listener: Rc<RefCell<Ar
     }
 }
 
-/// Lets those in who wait in the queue: closing the socket would reset them, perhaps with a request on its way.
+/// Lets those in who wait in the queue: closing the socket would reset them, perhaps with a request on its way. Who floods
+/// it cannot hold the end up: a queue's length of them, and no more.
 fn accept_rest(worker: &Rc<Worker>, socket: TcpListener, listener: &RefCell<Arc<Listener>>) {
     let Ok(socket) = socket.into_std() else { return };
-    while let Ok((stream, remote)) = socket.accept() {
+    for _ in 0..BACKLOG {
+        let Ok((stream, remote)) = socket.accept() else { return };
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
             admit(worker, listener, stream, remote);
