@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use weft_tests::cluster::{program, try_kubectl};
+use weft_tests::cluster::{kubectl, program, try_kubectl};
 
 const PAGE: &str = include_str!("../../../docs/getting-started-kubernetes.md");
 
@@ -42,7 +42,15 @@ async fn every_line_of_the_getting_started_page_works() {
         Ok(settings) => script().replace("weft install --wait", &format!("weft install --wait {settings}")),
         Err(_) => script(),
     };
-    let output = Command::new("bash").args(["-c", &script]).env("PATH", path).output().unwrap();
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &script]).env("PATH", path);
+    if std::env::var_os("WEFT_TEST_CONTEXT").is_some() {
+        // The page means the current context, and so it is in a kubeconfig of its own.
+        let kubeconfig = folder.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, kubectl(&["config", "view", "--minify", "--flatten", "--raw"])).unwrap();
+        bash.env("KUBECONFIG", kubeconfig);
+    }
+    let output = bash.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {
         let pods = try_kubectl(&["-n", "hello", "get", "pods", "-o", "wide"]).unwrap_or_else(|why| why);
