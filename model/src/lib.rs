@@ -12,6 +12,9 @@ pub mod cluster;
 pub mod endpoint;
 pub mod snapshot;
 pub mod xds;
+pub mod document;
+pub mod json;
+pub mod bootstrap;
 pub mod describe;
 
 pub mod identity;

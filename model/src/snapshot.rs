@@ -90,13 +90,12 @@ impl Snapshot {
                 found.push(format!("{from} refers to cluster {cluster}, which is not known"));
             }
         };
-        for table in self.routes.values() {
+        let inline = self.listeners.values().flat_map(|listener| inline_tables(listener));
+        for (from, table) in self.routes.values().map(|table| (&table.name, table)).chain(inline) {
             for route in table.virtual_hosts.iter().flat_map(|host| &host.routes) {
                 if let RouteAction::Forward(forward) = &route.action {
-                    forward
-                        .clusters
-                        .iter()
-                        .for_each(|c| missing_cluster(&format!("route table {}", table.name), &c.cluster));
+                    let from = format!("route table {from}");
+                    forward.clusters.iter().for_each(|c| missing_cluster(&from, &c.cluster));
                 }
             }
         }
@@ -127,4 +126,16 @@ impl Snapshot {
         found.dedup();
         found
     }
+}
+
+/// The route tables that stand in a listener itself, each by the listener's name, for it mostly has none.
+fn inline_tables(listener: &Listener) -> impl Iterator<Item = (&Arc<str>, &Arc<RouteTable>)> {
+    let chains = listener.filter_chains.iter().chain(&listener.default_filter_chain);
+    chains.filter_map(|chain| match &chain.filter {
+        NetworkFilter::Http(http) => match &http.routes {
+            RouteSource::Inline(table) => Some((&listener.name, table)),
+            RouteSource::Named(_) => None,
+        },
+        NetworkFilter::Tcp(_) => None,
+    })
 }

@@ -5,6 +5,7 @@
 
 #![allow(missing_docs, unreachable_pub, reason = "generated code carries the comments of its .proto file")]
 
+pub mod descriptors;
 pub mod local_socket;
 
 /// Generated code refers to itself by its packages' names.

@@ -5,9 +5,11 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use weft_model::bootstrap::Bootstrap;
 use weft_model::endpoint::WorkloadInfo;
 use weft_model::identity::{TrustDomain, WorkloadIdentity};
 use weft_model::node::ProxyId;
@@ -21,8 +23,10 @@ use crate::pod::{Places, Pod};
 use crate::probes::AppProbes;
 
 mod arguments;
+mod envoy;
 
 pub use arguments::RunArgs;
+pub use envoy::{EnvoyArgs, RunMode};
 
 #[cfg(test)]
 #[path = "settings_tests.rs"]
@@ -30,11 +34,19 @@ mod tests;
 
 /// Weft's sidecar: intercepts a workload's traffic and governs it.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "weft-proxy", version)]
+#[command(
+    name = "weft-proxy",
+    version,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true
+)]
 pub struct CommandLine {
-    /// What to do.
+    /// Serve by an Envoy bootstrap.
+    #[command(flatten)]
+    pub envoy: EnvoyArgs,
+    /// What else to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// What to do.
@@ -61,8 +73,10 @@ pub struct Settings {
     pub source: Source,
     /// How traffic gets here.
     pub mode: Mode,
-    /// Admin endpoint.
-    pub admin_address: SocketAddr,
+    /// Admin endpoint; none: there is none.
+    pub admin_address: Option<SocketAddr>,
+    /// Where the admin endpoint's address is written to.
+    pub admin_address_path: Option<PathBuf>,
     /// Admin endpoint as a Unix socket.
     pub admin_socket: Option<PathBuf>,
     /// Mark of own sockets.
@@ -135,6 +149,8 @@ pub enum Source {
         /// With `cert-chain.pem`, `key.pem` and `root-cert.pem`.
         identity_dir: Option<PathBuf>,
     },
+    /// An Envoy bootstrap.
+    Bootstrap(Arc<Bootstrap>),
 }
 
 /// How traffic gets to the proxy.
@@ -269,7 +285,8 @@ impl RunArgs {
                 node,
                 source,
                 mode,
-                admin_address,
+                admin_address: Some(admin_address),
+                admin_address_path: None,
                 admin_socket: self.admin_socket,
                 mark,
                 egress: self.egress_socket.map(|socket| Egress::new(socket, &inside)),

@@ -5,7 +5,7 @@ use super::*;
 fn check(arguments: &str) -> Result<Settings, Mistakes> {
     let words = ["weft-proxy", "run"].into_iter().chain(arguments.split_whitespace());
     match CommandLine::try_parse_from(words).unwrap().command {
-        Command::Run(arguments) => arguments.check(),
+        Some(Command::Run(arguments)) => arguments.check(),
         _ => panic!("it is `run`"),
     }
 }
@@ -82,7 +82,7 @@ fn check_pod(more: &str, variables: &[(&str, &str)], labels: &str) -> Result<Set
     let places = Places { labels: directory.path().join("labels"), ..Places::default() };
     std::fs::write(&places.labels, labels).unwrap();
     let words = ["weft-proxy", "run", "--from-pod"].into_iter().chain(more.split_whitespace());
-    let Command::Run(arguments) = CommandLine::try_parse_from(words).unwrap().command else { panic!() };
+    let Some(Command::Run(arguments)) = CommandLine::try_parse_from(words).unwrap().command else { panic!() };
     let variable =
         |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     arguments.check_in(&variable, &places)

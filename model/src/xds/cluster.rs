@@ -91,7 +91,7 @@ pub fn decode(bytes: &[u8]) -> Result<Cluster, DecodeErrors> {
     Reader::resource(bytes, read)
 }
 
-fn read(reader: &mut Reader, cluster: pb::Cluster) -> Option<Cluster> {
+pub(super) fn read(reader: &mut Reader, cluster: pb::Cluster) -> Option<Cluster> {
     fields!(reader, cluster => pb::Cluster {
         transport_socket_matches, name, eds_cluster_config, connect_timeout, lb_policy, load_assignment,
         max_requests_per_connection, circuit_breakers, typed_extension_protocol_options, outlier_detection,

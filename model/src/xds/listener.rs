@@ -85,7 +85,7 @@ pub fn decode(bytes: &[u8]) -> Result<Listener, DecodeErrors> {
     Reader::resource(bytes, read)
 }
 
-fn read(reader: &mut Reader, listener: pb::Listener) -> Option<Listener> {
+pub(super) fn read(reader: &mut Reader, listener: pb::Listener) -> Option<Listener> {
     fields!(reader, listener => pb::Listener {
         name, address, additional_addresses, filter_chains, use_original_dst, default_filter_chain, metadata,
         deprecated_v1, listener_filters, listener_filters_timeout, traffic_direction, bind_to_port;
@@ -114,8 +114,9 @@ fn read(reader: &mut Reader, listener: pb::Listener) -> Option<Listener> {
     };
     let direction = match TrafficDirection::try_from(traffic_direction) {
         Ok(TrafficDirection::Inbound) => Some(Direction::Inbound),
-        Ok(TrafficDirection::Outbound) => Some(Direction::Outbound),
-        _ => reader.refuse_at("traffic_direction", "is neither INBOUND nor OUTBOUND"),
+        // A listener of Envoy's own users mostly does not say; it sends on what clients ask, as a client's sidecar does.
+        Ok(TrafficDirection::Outbound | TrafficDirection::Unspecified) => Some(Direction::Outbound),
+        Err(_) => reader.refuse_at("traffic_direction", "is not known"),
     };
     let bind = bind_to_port.or_else(|| deprecated_v1.and_then(|v1| v1.bind_to_port));
     let provenance = provenance::decode(reader, metadata.as_ref());

@@ -32,6 +32,7 @@ mod tcp_proxy;
 mod upstream_http;
 mod outlier;
 
+pub mod bootstrap;
 pub mod listener;
 pub mod route;
 pub mod cluster;

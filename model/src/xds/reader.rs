@@ -64,6 +64,8 @@ impl fmt::Display for Mistake {
 pub(super) struct Reader {
     path: String,
     mistakes: Vec<Mistake>,
+    // What is set and has no effect; none: nobody asks.
+    notes: Option<Vec<Mistake>>,
 }
 
 impl Reader {
@@ -81,6 +83,33 @@ impl Reader {
             Some(value) if reader.mistakes.is_empty() => Ok(value),
             _ if reader.mistakes.is_empty() => Err(DecodeErrors::one("", "could not be read")),
             _ => Err(DecodeErrors(reader.mistakes)),
+        }
+    }
+
+    /// As [`Reader::resource`], of a message that was read already; tells also what is set and has no effect.
+    pub(super) fn with_notes<M, T>(
+        message: M,
+        read: impl FnOnce(&mut Self, M) -> Option<T>,
+    ) -> Result<(T, Vec<Mistake>), DecodeErrors> {
+        let mut reader = Self { notes: Some(Vec::new()), ..Self::default() };
+        match read(&mut reader, message) {
+            Some(value) if reader.mistakes.is_empty() => Ok((value, reader.notes.unwrap_or_default())),
+            _ if reader.mistakes.is_empty() => Err(DecodeErrors::one("", "could not be read")),
+            _ => Err(DecodeErrors(reader.mistakes)),
+        }
+    }
+
+    /// Notes what has no effect, and does no harm.
+    pub(super) fn note(&mut self, message: impl Into<String>) {
+        if let Some(notes) = &mut self.notes {
+            notes.push(Mistake { field: self.path.clone(), message: message.into() });
+        }
+    }
+
+    /// Notes that a field is set which has no effect.
+    pub(super) fn has_no_effect(&mut self, field: &str) {
+        if self.notes.is_some() {
+            self.within(field, |reader| reader.note("has no effect here"));
         }
     }
 
@@ -212,7 +241,12 @@ macro_rules! fields {
         $(; ignored: $($ignored:ident),* $(,)?)?
         $(; refused: $($refused:ident),* $(,)?)?
     }) => {
-        let $($type)::+ { $($read,)* $($($ignored: _,)*)? $($($refused,)*)? } = $message;
+        let $($type)::+ { $($read,)* $($($ignored,)*)? $($($refused,)*)? } = $message;
+        $($(
+            if super::reader::is_set(&$ignored) {
+                $reader.has_no_effect(stringify!($ignored));
+            }
+        )*)?
         $($(
             if super::reader::is_set(&$refused) {
                 let _: Option<()> = $reader.unsupported(stringify!($refused));

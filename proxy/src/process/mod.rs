@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use weft_model::clock::Clock;
 
-use crate::admin::{Admin, SetLogLevel};
+use crate::admin::{Admin, Door, SetLogLevel};
 use crate::discovery::{self, Discovery, DiscoverySettings, LastGoodError, Node};
 use crate::dns::{DnsSettings, Resolver};
 use crate::drain::Drain;
@@ -114,6 +114,7 @@ async fn start_and_wait(
             let identity = identity_dir.as_deref().map(identity_of_directory).transpose()?;
             (Discovery::from_file(resources)?, identity)
         }
+        Source::Bootstrap(bootstrap) => (Discovery::fixed(bootstrap.snapshot()), None),
         Source::ControlPlane { .. } => {
             let (discovery, identity) = control_plane(settings)?;
             (discovery, Some(identity))
@@ -142,6 +143,9 @@ async fn start_and_wait(
         tokio::spawn(resolver.run());
     }
     let admin = Admin::bind(state, &admin_addresses(settings)).await?;
+    if let (Some(path), Some(address)) = (&settings.admin_address_path, admin.address(Door::Admin)) {
+        std::fs::write(path, address.to_string())?;
+    }
     tokio::spawn(admin.run());
     if let Some(pod) = &settings.pod {
         let quit = quit.clone();
@@ -278,7 +282,8 @@ fn shared(
             own_calls: OwnCalls::default(),
             workers: u32::try_from(settings.concurrency).unwrap_or(u32::MAX),
             identity,
-            workload: Some(settings.workload.clone()),
+            // Who serves by a bootstrap of its own is no part of a mesh that it would introduce itself to.
+            workload: (!matches!(settings.source, Source::Bootstrap(_))).then(|| settings.workload.clone()),
             source: None,
             egress: settings.egress.clone(),
         },

@@ -112,7 +112,7 @@ pub(super) fn admin_addresses(settings: &Settings) -> AdminAddresses {
         None => Ipv4Addr::LOCALHOST.into(),
     };
     AdminAddresses {
-        admin: Some(settings.admin_address),
+        admin: settings.admin_address,
         socket: settings.admin_socket.clone(),
         readiness: own_network.then(|| SocketAddr::new(readiness, 15021)),
         metrics: own_network.then(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, 15090))),

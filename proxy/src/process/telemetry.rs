@@ -33,7 +33,9 @@ pub(super) fn set_up(
     let service = format!("{}.{}", settings.workload.service, settings.workload.namespace);
     let own = match &settings.source {
         Source::ControlPlane { identity, .. } => Some(identity.clone()),
-        Source::File { .. } => identity.and_then(Identity::current).map(|current| current.identity().clone()),
+        Source::File { .. } | Source::Bootstrap(_) => {
+            identity.and_then(Identity::current).map(|current| current.identity().clone())
+        }
     };
     let mut readings = Vec::new();
     let status = discovery.status.clone();

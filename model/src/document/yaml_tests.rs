@@ -67,7 +67,7 @@ fn nesting_and_size_have_bounds() {
         deep += &format!("{}a:\n", " ".repeat(level));
     }
     assert_eq!(errors(&deep)[0].0, "too-large");
-    assert_eq!(parse(&"x".repeat(MAX_BYTES + 1)).1[0].code, "too-large");
+    assert_eq!(parse(&"x".repeat(Bounds::UNTRUSTED.bytes + 1)).1[0].code, "too-large");
 }
 
 #[test]

@@ -11,12 +11,30 @@ use super::{Entry, Node, Span, Value};
 #[path = "yaml_tests.rs"]
 mod tests;
 
-/// Longest text that is read, in bytes. Kubernetes' own limit of an object is 1.5 MiB.
-pub const MAX_BYTES: usize = 4 << 20;
 /// Deepest nesting; the kinds need about twelve.
 pub const MAX_DEPTH: usize = 64;
-/// Most values of one document, with every alias replaced by what it stands for.
-pub const MAX_VALUES: usize = 200_000;
+
+/// What is read of one document, and no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Longest text, in bytes.
+    pub bytes: usize,
+    /// Most values, with every alias replaced by what it stands for.
+    pub values: usize,
+}
+
+impl Bounds {
+    /// For what may come from anyone. Kubernetes' own limit of an object is 1.5 MiB.
+    pub const UNTRUSTED: Self = Self { bytes: 4 << 20, values: 200_000 };
+    /// For a file of the process's own owner, such as a bootstrap of thousands of clusters.
+    pub const OWN: Self = Self { bytes: 256 << 20, values: 20_000_000 };
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self::UNTRUSTED
+    }
+}
 
 /// Why a text is no document.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,9 +53,15 @@ pub struct YamlError {
 /// (duplicate keys, tags), so that all that is wrong can be reported at once.
 #[must_use]
 pub fn parse(text: &str) -> (Option<Node>, Vec<YamlError>) {
-    let mut builder = Builder { places: Places::new(text), ..Builder::default() };
-    if text.len() > MAX_BYTES {
-        let message = format!("the document has {} bytes; at most {MAX_BYTES} are read", text.len());
+    parse_within(text, Bounds::UNTRUSTED)
+}
+
+/// As [`parse`], within other bounds.
+#[must_use]
+pub fn parse_within(text: &str, bounds: Bounds) -> (Option<Node>, Vec<YamlError>) {
+    let mut builder = Builder { places: Places::new(text, bounds), bounds, ..Builder::default() };
+    if text.len() > bounds.bytes {
+        let message = format!("the document has {} bytes; at most {} are read", text.len(), bounds.bytes);
         builder.fail("too-large", message, "split it into several files", Span::default());
         return (None, builder.errors);
     }
@@ -109,6 +133,7 @@ struct Builder<'a> {
     root: Option<Node>,
     documents: usize,
     values: usize,
+    bounds: Bounds,
     errors: Vec<YamlError>,
 }
 
@@ -207,10 +232,11 @@ impl Builder<'_> {
 
     fn count(&mut self, values: usize, span: &Span) -> Result<(), Stop> {
         self.values += values;
-        if self.values <= MAX_VALUES {
+        let most = self.bounds.values;
+        if self.values <= most {
             return Ok(());
         }
-        let message = format!("the document has more than {MAX_VALUES} values, aliases replaced");
+        let message = format!("the document has more than {most} values, aliases replaced");
         self.fail("too-large", message, "split it, or use fewer aliases", span.clone());
         Err(Stop)
     }
@@ -361,8 +387,8 @@ struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    fn new(text: &'a str) -> Self {
-        let bytes = if text.is_ascii() || text.len() > MAX_BYTES {
+    fn new(text: &'a str, bounds: Bounds) -> Self {
+        let bytes = if text.is_ascii() || text.len() > bounds.bytes {
             Vec::new()
         } else {
             text.char_indices().map(|(byte, _)| byte).collect()

@@ -109,7 +109,7 @@ impl Node {
     }
 
     /// Number of values in the tree, this one included.
-    pub(super) fn size(&self) -> usize {
+    fn size(&self) -> usize {
         1 + match &self.value {
             Value::Sequence(items) => items.iter().map(Self::size).sum(),
             Value::Mapping(entries) => entries.iter().map(|entry| entry.value.size()).sum(),

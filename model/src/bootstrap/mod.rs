@@ -1,0 +1,171 @@
+//! What a proxy of Envoy's configuration starts with: an Envoy v3 bootstrap, in YAML or JSON.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use weft_proto::xds::protobuf::Struct;
+
+use crate::cluster::Cluster;
+use crate::document::{Span, yaml};
+use crate::endpoint::Locality;
+use crate::json::{Messages, Misfit};
+use crate::listener::Listener;
+use crate::snapshot::Snapshot;
+use crate::xds;
+
+#[cfg(test)]
+#[path = "bootstrap_tests.rs"]
+mod tests;
+
+const MESSAGE: &str = "envoy.config.bootstrap.v3.Bootstrap";
+
+/// A bootstrap, checked.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Bootstrap {
+    /// Who this proxy is, to its control plane.
+    pub node: NodeInfo,
+    /// Where the admin endpoint listens; none: there is none.
+    pub admin: Option<SocketAddr>,
+    /// In the order of the file.
+    pub listeners: Vec<Arc<Listener>>,
+    /// In the order of the file.
+    pub clusters: Vec<Arc<Cluster>>,
+    /// What comes later, and changes.
+    pub dynamic: Dynamic,
+}
+
+/// Who a proxy is, to its control plane.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct NodeInfo {
+    /// Unique.
+    pub id: String,
+    /// The service it belongs to.
+    pub cluster: String,
+    /// Whatever else the control plane is to know.
+    pub metadata: Struct,
+    /// Where it runs.
+    pub locality: Locality,
+}
+
+/// Where resources come from that change.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Dynamic {
+    /// The stream for everything that comes by ADS.
+    pub ads: Option<Ads>,
+    /// Listeners; none: only those of the file.
+    pub listeners: Option<ConfigSource>,
+    /// Clusters; none: only those of the file.
+    pub clusters: Option<ConfigSource>,
+}
+
+/// A control plane that is asked for everything by one stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ads {
+    /// The static cluster that it is reached at.
+    pub cluster: Arc<str>,
+    /// Only changes are sent; else the state of the world.
+    pub delta: bool,
+}
+
+/// Where resources of one type come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConfigSource {
+    /// The one stream.
+    Ads,
+    /// A file with a `DiscoveryResponse`, read again when another takes its place.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is watched for something being moved into it; none: the file's own directory.
+        watched_directory: Option<PathBuf>,
+    },
+}
+
+/// What a text says, and what of it has no effect.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Read {
+    /// What it says.
+    pub bootstrap: Bootstrap,
+    /// Each field that is set and has no effect.
+    pub notes: Vec<Misfit>,
+}
+
+/// Everything that is wrong with a bootstrap; never empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BootstrapErrors(pub Vec<Misfit>);
+
+impl std::error::Error for BootstrapErrors {}
+
+/// `LINE:COLUMN: field: message`, one a line.
+impl fmt::Display for BootstrapErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+/// `LINE:COLUMN: field: message`.
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.span.line > 0 {
+            write!(f, "{}:{}: ", self.span.line, self.span.column)?;
+        }
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Reads a bootstrap from YAML or JSON.
+///
+/// # Errors
+/// Everything that is wrong with it: first what is no YAML, then what is no such message, then what is not supported or
+/// does not fit together.
+pub fn read(text: &str) -> Result<Read, BootstrapErrors> {
+    let (root, errors) = yaml::parse_within(text, yaml::Bounds::OWN);
+    let syntax = errors.into_iter().map(|error| Misfit {
+        field: String::new(),
+        message: if error.hint.is_empty() {
+            error.message
+        } else {
+            format!("{}: {}", error.message, error.hint)
+        },
+        span: error.span,
+    });
+    let syntax: Vec<_> = syntax.collect();
+    if !syntax.is_empty() {
+        return Err(BootstrapErrors(syntax));
+    }
+    let root = root.unwrap_or_default();
+    let bytes = Messages::envoy().read(MESSAGE, &root).map_err(BootstrapErrors)?;
+    let placed = |mistake: &xds::Mistake| Misfit {
+        field: mistake.field.clone(),
+        message: mistake.message.clone(),
+        span: if mistake.field.is_empty() { Span::default() } else { root.locate(&mistake.field) },
+    };
+    // In the order of the file, which is that in which people mend it.
+    let in_order = |mistakes: &[xds::Mistake]| {
+        let mut misfits: Vec<Misfit> = mistakes.iter().map(placed).collect();
+        misfits.sort_by_key(|misfit| misfit.span.bytes.start);
+        misfits
+    };
+    match xds::bootstrap::decode(&bytes) {
+        Ok((bootstrap, notes)) => Ok(Read { bootstrap, notes: in_order(&notes) }),
+        Err(errors) => Err(BootstrapErrors(in_order(errors.mistakes()))),
+    }
+}
+
+impl Bootstrap {
+    /// What is served before anything else is known.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        let listeners = self.listeners.iter().map(|listener| (listener.name.clone(), listener.clone()));
+        snapshot.listeners.extend(listeners);
+        snapshot.clusters.extend(self.clusters.iter().map(|it| (it.name.clone(), it.clone())));
+        snapshot
+    }
+}
