@@ -10,7 +10,7 @@ use weft_model::cluster::{
 use weft_model::endpoint::{Endpoint, EndpointSet, Health, Locality, LocalityEndpoints, WorkloadInfo};
 use weft_model::listener::{
     Codec, Direction, DownstreamTls, FilterChain, FilterChainMatch, HttpConnection, Inspection, Listener,
-    NetworkFilter, RouteSource, TcpProxy,
+    MeshTls, NetworkFilter, RouteSource, TcpProxy,
 };
 use weft_model::matcher::{HeaderKey, HeaderMatch, PathMatch, StringMatch, ValueMatch};
 use weft_model::policy::{HeaderMutations, RetryConditions, RetryPolicy};
@@ -111,10 +111,10 @@ pub fn inbound_tcp_listener(address: SocketAddr, cluster: &str) -> Resource {
 }
 
 fn mutual_tls(protocols: &[&str]) -> DownstreamTls {
-    DownstreamTls {
+    DownstreamTls::Mesh(MeshTls {
         require_client_certificate: true,
         application_protocols: protocols.iter().map(|&protocol| protocol.into()).collect(),
-    }
+    })
 }
 
 fn http(routes: &str, forward_client_certificate: bool) -> NetworkFilter {

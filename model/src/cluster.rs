@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::endpoint::EndpointSet;
 use crate::provenance::Provenance;
+use crate::tls::ClientContext;
 
 /// A named destination.
 #[derive(Clone, PartialEq, Debug)]
@@ -126,6 +127,8 @@ pub enum UpstreamTransport {
     ByEndpoint(UpstreamTls),
     /// Mutual TLS to all.
     MutualTls(UpstreamTls),
+    /// TLS to all, with certificates that the user gives.
+    Context(Arc<ClientContext>),
 }
 
 /// Mutual TLS with the workload's own certificate.

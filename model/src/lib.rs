@@ -10,6 +10,7 @@ pub mod route;
 pub mod policy;
 pub mod cluster;
 pub mod endpoint;
+pub mod tls;
 pub mod snapshot;
 pub mod xds;
 pub mod document;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::provenance::Provenance;
 use crate::route::{RouteTable, WeightedCluster};
+use crate::tls::ServerContext;
 
 #[cfg(test)]
 #[path = "listener_tests.rs"]
@@ -122,9 +123,18 @@ pub enum Transport {
     Tls,
 }
 
+/// How TLS is terminated.
+#[derive(Clone, PartialEq, Debug)]
+pub enum DownstreamTls {
+    /// With the workload's own certificate.
+    Mesh(MeshTls),
+    /// With certificates that the user gives.
+    Context(Arc<ServerContext>),
+}
+
 /// Terminates mutual TLS with the workload's certificate.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DownstreamTls {
+pub struct MeshTls {
     /// Refuse clients without a certificate of the trust domain.
     pub require_client_certificate: bool,
     /// Offered to the client, the preferred first.

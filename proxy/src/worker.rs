@@ -22,7 +22,7 @@ use crate::identity::Identity;
 use crate::listener::accept::Acceptors;
 use crate::listener::statistics::ListenerStatistics;
 use crate::telemetry::Recorder;
-use crate::tls::ServerAcceptor;
+use crate::tls::{ServerAcceptor, TlsContexts};
 use crate::upstream::{ClusterStats, UpstreamSettings, Upstreams};
 
 /// What all workers share; none of it is locked on a request's way.
@@ -33,6 +33,8 @@ pub struct Shared {
     pub identity: Option<Identity>,
     /// Terminates mutual TLS.
     pub acceptor: Option<ServerAcceptor>,
+    /// TLS with certificates of the user's own.
+    pub contexts: Arc<TlsContexts>,
     /// When to stop.
     pub drain: DrainSignal,
     /// Workers that still listen: those who may let connections in.

@@ -9,6 +9,7 @@
 
 pub mod app;
 pub mod client;
+pub mod envoy;
 pub mod cluster;
 pub mod load;
 pub mod machine;

@@ -330,10 +330,10 @@ fn envoy_accepts_listeners_and_routes_of_every_kind() {
         transport: Some(transport),
         ..Default::default()
     };
-    let server = DownstreamTls {
+    let server = DownstreamTls::Mesh(MeshTls {
         require_client_certificate: true,
         application_protocols: vec!["istio-http/1.1".into(), "istio".into()],
-    };
+    });
     let sniffed = FilterChainMatch {
         application_protocols: vec!["http/1.1".into(), "h2c".into()],
         server_names: vec!["*.example.org".into(), "example.org".into()],

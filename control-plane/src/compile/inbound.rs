@@ -8,7 +8,7 @@ use weft_model::cluster::{Cluster, ClusterName, Discovery, ServiceInfo, Upstream
 use weft_model::endpoint::{Endpoint, EndpointSet, Health, Locality, LocalityEndpoints, WorkloadInfo};
 use weft_model::listener::{
     Codec, Direction, DownstreamTls, FilterChain, FilterChainMatch, HttpConnection, Inspection, Listener,
-    NetworkFilter, RouteSource, TcpProxy, Transport,
+    MeshTls, NetworkFilter, RouteSource, TcpProxy, Transport,
 };
 use weft_model::policy::HeaderMutations;
 use weft_model::provenance::Provenance;
@@ -251,10 +251,10 @@ fn other_ports(world: &World, scope: &ProxyScope) -> Vec<FilterChain> {
 
 fn mutual_tls() -> DownstreamTls {
     let offered = MESH_HTTP.iter().rev().chain(&MESH_TCP);
-    DownstreamTls {
+    DownstreamTls::Mesh(MeshTls {
         require_client_certificate: true,
         application_protocols: offered.map(|protocol| Arc::from(*protocol)).collect(),
-    }
+    })
 }
 
 fn tcp(stat_prefix: &str, cluster: &str) -> NetworkFilter {

@@ -1,5 +1,6 @@
 //! What a proxy of Envoy's configuration starts with: an Envoy v3 bootstrap, in YAML or JSON.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,11 +9,12 @@ use std::sync::Arc;
 use weft_proto::xds::protobuf::Struct;
 
 use crate::cluster::Cluster;
-use crate::document::{Span, yaml};
+use crate::document::{Node, Span, yaml};
 use crate::endpoint::Locality;
 use crate::json::{Messages, Misfit};
 use crate::listener::Listener;
 use crate::snapshot::Snapshot;
+use crate::tls::{CertificateSource, Validation};
 use crate::xds;
 
 #[cfg(test)]
@@ -125,6 +127,15 @@ impl fmt::Display for Misfit {
 /// Everything that is wrong with it: first what is no YAML, then what is no such message, then what is not supported or
 /// does not fit together.
 pub fn read(text: &str) -> Result<Read, BootstrapErrors> {
+    let (root, bytes) = message(text, MESSAGE)?;
+    match xds::bootstrap::decode(&bytes) {
+        Ok((bootstrap, notes)) => Ok(Read { bootstrap, notes: placed(&root, &notes) }),
+        Err(errors) => Err(BootstrapErrors(placed(&root, errors.mistakes()))),
+    }
+}
+
+/// The tree of a text, and the bytes of the message that it describes.
+fn message(text: &str, name: &str) -> Result<(Node, Vec<u8>), BootstrapErrors> {
     let (root, errors) = yaml::parse_within(text, yaml::Bounds::OWN);
     let syntax = errors.into_iter().map(|error| Misfit {
         field: String::new(),
@@ -140,22 +151,38 @@ pub fn read(text: &str) -> Result<Read, BootstrapErrors> {
         return Err(BootstrapErrors(syntax));
     }
     let root = root.unwrap_or_default();
-    let bytes = Messages::envoy().read(MESSAGE, &root).map_err(BootstrapErrors)?;
-    let placed = |mistake: &xds::Mistake| Misfit {
+    let bytes = Messages::envoy().read(name, &root).map_err(BootstrapErrors)?;
+    Ok((root, bytes))
+}
+
+/// Each with its place, in the order of the file, which is that in which people mend it.
+fn placed(root: &Node, mistakes: &[xds::Mistake]) -> Vec<Misfit> {
+    let place = |mistake: &xds::Mistake| Misfit {
         field: mistake.field.clone(),
         message: mistake.message.clone(),
         span: if mistake.field.is_empty() { Span::default() } else { root.locate(&mistake.field) },
     };
-    // In the order of the file, which is that in which people mend it.
-    let in_order = |mistakes: &[xds::Mistake]| {
-        let mut misfits: Vec<Misfit> = mistakes.iter().map(placed).collect();
-        misfits.sort_by_key(|misfit| misfit.span.bytes.start);
-        misfits
-    };
-    match xds::bootstrap::decode(&bytes) {
-        Ok((bootstrap, notes)) => Ok(Read { bootstrap, notes: in_order(&notes) }),
-        Err(errors) => Err(BootstrapErrors(in_order(errors.mistakes()))),
-    }
+    let mut misfits: Vec<Misfit> = mistakes.iter().map(place).collect();
+    misfits.sort_by_key(|misfit| misfit.span.bytes.start);
+    misfits
+}
+
+/// A secret of a file.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Secret {
+    /// A certificate with its key.
+    Certificate(CertificateSource),
+    /// What a peer must present.
+    Validation(Validation),
+}
+
+/// Reads a file of secrets: a `DiscoveryResponse`, in YAML or JSON.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read_secrets(text: &str) -> Result<HashMap<String, Secret>, BootstrapErrors> {
+    let (root, bytes) = message(text, "envoy.service.discovery.v3.DiscoveryResponse")?;
+    xds::bootstrap::decode_secrets(&bytes).map_err(|errors| BootstrapErrors(placed(&root, errors.mistakes())))
 }
 
 impl Bootstrap {

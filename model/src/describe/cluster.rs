@@ -21,6 +21,9 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
         UpstreamTransport::Plain => json!("plain"),
         UpstreamTransport::ByEndpoint(by) => json!({ "by_endpoint": tls(by) }),
         UpstreamTransport::MutualTls(with) => json!({ "mutual_tls": tls(with) }),
+        UpstreamTransport::Context(context) => {
+            json!({ "tls": { "sni": context.sni, "alpn_protocols": context.tls.application_protocols } })
+        }
     };
     let outlier = cluster.outlier_detection.map(|outlier| {
         json!({

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::route::table;
 use super::seconds;
-use crate::listener::{Codec, Direction, FilterChain, Listener, NetworkFilter, RouteSource, Transport};
+use crate::listener::{
+    Codec, Direction, DownstreamTls, FilterChain, Listener, NetworkFilter, RouteSource, Transport,
+};
 
 pub(super) fn listener(listener: &Listener) -> Value {
     json!({
@@ -33,10 +35,13 @@ fn chain(chain: &FilterChain) -> Value {
     let prefixes = matches.destination_prefixes.iter();
     let prefixes = prefixes.map(|prefix| format!("{}/{}", prefix.address, prefix.length));
     let tls = chain.tls.as_ref().map(|tls| {
-        json!({
-            "require_client_certificate": tls.require_client_certificate,
-            "alpn_protocols": tls.application_protocols,
-        })
+        let (require, protocols) = match tls {
+            DownstreamTls::Mesh(tls) => (tls.require_client_certificate, &tls.application_protocols),
+            DownstreamTls::Context(context) => {
+                (context.require_client_certificate, &context.tls.application_protocols)
+            }
+        };
+        json!({ "require_client_certificate": require, "alpn_protocols": protocols })
     });
     json!({
         "name": chain.name,

@@ -1,21 +1,22 @@
 //! `Bootstrap`: what a proxy starts with
 //! (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/bootstrap/v3/bootstrap.proto>).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use prost::Message;
 use weft_proto::xds::bootstrap as pb;
 use weft_proto::xds::bootstrap::bootstrap::{DynamicResources, StaticResources};
+use weft_proto::xds::core;
 use weft_proto::xds::core::api_config_source::ApiType;
 use weft_proto::xds::core::config_source::ConfigSourceSpecifier;
 use weft_proto::xds::core::grpc_service::TargetSpecifier;
-use weft_proto::xds::core::{self};
+use weft_proto::xds::discovery::DiscoveryResponse;
 
 use super::reader::{DecodeErrors, Mistake, Reader, fields};
-use super::{address, cluster, listener};
-use crate::bootstrap::{Ads, Bootstrap, ConfigSource, Dynamic, NodeInfo};
+use super::{address, cluster, listener, tls_context};
+use crate::bootstrap::{Ads, Bootstrap, ConfigSource, Dynamic, NodeInfo, Secret};
 use crate::snapshot::Snapshot;
 
 /// Reads the bytes of a `Bootstrap`; also tells what is set in it and has no effect.
@@ -26,6 +27,20 @@ pub fn decode(bytes: &[u8]) -> Result<(Bootstrap, Vec<Mistake>), DecodeErrors> {
     let message = pb::Bootstrap::decode(bytes)
         .map_err(|error| DecodeErrors::one("", format!("is no such message: {error}")))?;
     Reader::with_notes(message, read)
+}
+
+/// Reads the bytes of a `DiscoveryResponse` of secrets.
+///
+/// # Errors
+/// Every mistake of it.
+pub fn decode_secrets(bytes: &[u8]) -> Result<HashMap<String, Secret>, DecodeErrors> {
+    Reader::resource(bytes, |reader, response: DiscoveryResponse| {
+        let secrets = reader.each("resources", response.resources, |reader, any| {
+            let secret: weft_proto::xds::tls::Secret = reader.unpack(&any)?;
+            tls_context::decode_secret_of_file(reader, secret)
+        });
+        Some(secrets.into_iter().collect())
+    })
 }
 
 fn read(reader: &mut Reader, bootstrap: pb::Bootstrap) -> Option<Bootstrap> {
@@ -87,9 +102,8 @@ fn read_admin(reader: &mut Reader, admin: pb::Admin) -> Option<Option<std::net::
 
 fn read_static(reader: &mut Reader, resources: StaticResources, found: &mut Bootstrap) {
     let StaticResources { listeners, clusters, secrets } = resources;
-    if !secrets.is_empty() {
-        reader.unsupported::<()>("secrets");
-    }
+    let secrets = tls_context::read_secrets(reader, secrets);
+    reader.know(secrets);
     let mut names = HashSet::new();
     found.clusters = reader.each("clusters", clusters, |reader, message| {
         let cluster = cluster::read(reader, message)?;

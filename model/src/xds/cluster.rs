@@ -16,7 +16,7 @@ use weft_proto::xds::tls::UpstreamTlsContext;
 use weft_proto::xds::{core, endpoint as endpoint_pb, kind};
 
 use super::reader::{DecodeErrors, Reader, fields};
-use super::tls::{self, Socket};
+use super::tls::{self, Client, Socket};
 use super::wire::{
     OrderedKind, OrderedMetadata, OrderedStruct, OrderedValue, duration, embed, metadata_value, number,
     over_ads, text_struct,
@@ -67,6 +67,9 @@ pub fn encode(cluster: &Cluster) -> Vec<u8> {
         UpstreamTransport::Plain => {}
         UpstreamTransport::MutualTls(tls) => {
             message.transport_socket = Some(tls::encode_upstream(tls, cluster.http));
+        }
+        UpstreamTransport::Context(context) => {
+            message.transport_socket = Some(tls::encode_client(context));
         }
         UpstreamTransport::ByEndpoint(tls) => {
             message.transport_socket_matches = encode_by_endpoint(tls, cluster);
@@ -329,11 +332,12 @@ fn decode_transport(
     let Some(socket) = socket else { return Some(UpstreamTransport::Plain) };
     match reader.within("transport_socket", |reader| decode_socket(reader, socket))? {
         None => Some(UpstreamTransport::Plain),
-        Some(tls) => Some(UpstreamTransport::MutualTls(tls)),
+        Some(Client::Mesh(tls)) => Some(UpstreamTransport::MutualTls(tls)),
+        Some(Client::Context(context)) => Some(UpstreamTransport::Context(Arc::new(context))),
     }
 }
 
-fn decode_socket(reader: &mut Reader, socket: core::TransportSocket) -> Option<Option<UpstreamTls>> {
+fn decode_socket(reader: &mut Reader, socket: core::TransportSocket) -> Option<Option<Client>> {
     match tls::unpack::<UpstreamTlsContext>(reader, socket)? {
         Socket::Plain => Some(None),
         Socket::Tls(context) => {
@@ -354,7 +358,7 @@ fn decode_by_endpoint(reader: &mut Reader, matches: Vec<TransportSocketMatch>) -
         reader.within(&format!("[{index}]"), |reader| {
             let socket = reader.required("transport_socket", one.transport_socket, decode_socket)?;
             match socket {
-                Some(tls) if by_mode => mutual = Some(tls),
+                Some(Client::Mesh(tls)) if by_mode => mutual = Some(tls),
                 None if by_nothing => {}
                 _ => return reader.refuse("is neither TLS for `tlsMode: istio` nor plain text for the rest"),
             }

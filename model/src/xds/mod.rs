@@ -27,6 +27,7 @@ mod fault;
 mod route_action;
 mod route_match;
 mod tls;
+mod tls_context;
 mod http_connection;
 mod tcp_proxy;
 mod upstream_http;

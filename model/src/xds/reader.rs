@@ -6,6 +6,8 @@ use std::time::Duration;
 use prost::{Message, Name};
 use weft_proto::xds::protobuf::{self, Any};
 
+use super::tls_context::Secrets;
+
 /// All that is wrong with one resource; never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DecodeErrors(Vec<Mistake>);
@@ -66,6 +68,8 @@ pub(super) struct Reader {
     mistakes: Vec<Mistake>,
     // What is set and has no effect; none: nobody asks.
     notes: Option<Vec<Mistake>>,
+    // Those of a bootstrap.
+    secrets: Secrets,
 }
 
 impl Reader {
@@ -97,6 +101,16 @@ impl Reader {
             _ if reader.mistakes.is_empty() => Err(DecodeErrors::one("", "could not be read")),
             _ => Err(DecodeErrors(reader.mistakes)),
         }
+    }
+
+    /// From now on these can be referred to.
+    pub(super) fn know(&mut self, secrets: Secrets) {
+        self.secrets = secrets;
+    }
+
+    /// A secret of the bootstrap.
+    pub(super) fn secret(&self, name: &str) -> Option<weft_proto::xds::tls::secret::Type> {
+        self.secrets.get(name).cloned()
     }
 
     /// Notes what has no effect, and does no harm.

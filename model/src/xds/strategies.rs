@@ -240,7 +240,7 @@ fn chain() -> impl Strategy<Value = FilterChain> {
             },
         );
     let tls = (any::<bool>(), vec(name(), 0..3)).prop_map(|(require_client_certificate, protocols)| {
-        DownstreamTls { require_client_certificate, application_protocols: protocols }
+        DownstreamTls::Mesh(MeshTls { require_client_certificate, application_protocols: protocols })
     });
     let source = prop_oneof![
         3 => name().prop_map(RouteSource::Named),

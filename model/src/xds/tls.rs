@@ -13,12 +13,15 @@ use weft_proto::xds::matcher::{StringMatcher, string_matcher::MatchPattern};
 use weft_proto::xds::raw_buffer::RawBuffer;
 use weft_proto::xds::tls as pb;
 use weft_proto::xds::tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+use weft_proto::xds::tls::downstream_tls_context::SessionTicketKeysType;
 use weft_proto::xds::tls::subject_alt_name_matcher::SanType;
 
 use super::reader::{Reader, fields};
-use super::wire::{duration, flag, pack};
+use super::tls_context;
+use super::wire::{duration, flag, number, pack};
 use crate::cluster::{UpstreamHttp, UpstreamTls};
-use crate::listener::DownstreamTls;
+use crate::listener::{DownstreamTls, MeshTls};
+use crate::tls::{ClientContext, ServerContext};
 
 const OWN_CERTIFICATE: &str = "default";
 const TRUST_BUNDLE: &str = "ROOTCA";
@@ -40,9 +43,29 @@ fn socket<M: prost::Message + prost::Name>(context: &M) -> core::TransportSocket
 }
 
 pub(super) fn encode_downstream(tls: &DownstreamTls) -> core::TransportSocket {
-    socket(&pb::DownstreamTlsContext {
-        common_tls_context: Some(encode_common(&tls.application_protocols, Vec::new())),
-        require_client_certificate: flag(tls.require_client_certificate),
+    match tls {
+        DownstreamTls::Mesh(tls) => socket(&pb::DownstreamTlsContext {
+            common_tls_context: Some(encode_common(&tls.application_protocols, Vec::new())),
+            require_client_certificate: flag(tls.require_client_certificate),
+            ..Default::default()
+        }),
+        DownstreamTls::Context(context) => socket(&pb::DownstreamTlsContext {
+            common_tls_context: Some(tls_context::encode(&context.tls)),
+            require_client_certificate: flag(context.require_client_certificate),
+            disable_stateful_session_resumption: !context.resumption,
+            session_ticket_keys_type: (!context.resumption)
+                .then_some(SessionTicketKeysType::DisableStatelessSessionResumption(true)),
+            ..Default::default()
+        }),
+    }
+}
+
+/// A client's TLS with certificates of the user's own.
+pub(super) fn encode_client(context: &ClientContext) -> core::TransportSocket {
+    socket(&pb::UpstreamTlsContext {
+        common_tls_context: Some(tls_context::encode(&context.tls)),
+        sni: context.sni.to_string(),
+        max_session_keys: if context.resumption { None } else { number(0) },
         ..Default::default()
     })
 }
@@ -145,26 +168,58 @@ pub(super) fn decode_downstream(
     context: pb::DownstreamTlsContext,
 ) -> Option<DownstreamTls> {
     fields!(reader, context => pb::DownstreamTlsContext {
-        common_tls_context, require_client_certificate;
-        ignored: disable_stateful_session_resumption, session_timeout, session_ticket_keys_type,
-            prefer_client_ciphers, full_scan_certs_on_sni_mismatch;
+        common_tls_context, require_client_certificate, disable_stateful_session_resumption,
+        session_ticket_keys_type;
+        ignored: session_timeout, prefer_client_ciphers, full_scan_certs_on_sni_mismatch;
         refused: require_sni, ocsp_staple_policy
     });
-    let common = reader.required("common_tls_context", common_tls_context, decode_common)?;
-    Some(DownstreamTls {
-        require_client_certificate: require_client_certificate.is_some_and(|require| require.value),
-        application_protocols: common.application_protocols,
-    })
+    let require_client_certificate = require_client_certificate.is_some_and(|require| require.value);
+    let Some(common) = common_tls_context else { return reader.missing("common_tls_context") };
+    if !tls_context::is_own(&common, [OWN_CERTIFICATE, TRUST_BUNDLE]) {
+        let common = reader.within("common_tls_context", |reader| decode_common(reader, common))?;
+        let application_protocols = common.application_protocols;
+        return Some(DownstreamTls::Mesh(MeshTls { require_client_certificate, application_protocols }));
+    }
+    let tls = reader.within("common_tls_context", |reader| {
+        let tls = tls_context::decode(reader, common)?;
+        if tls.certificates.is_empty() {
+            return reader.missing("tls_certificates");
+        }
+        let trusts = tls.validation.as_ref().is_some_and(|validation| !validation.trusted.is_empty());
+        if require_client_certificate && !trusts {
+            let message = "is missing, so that any certificate of a client would do";
+            return reader.refuse_at("validation_context.trusted_ca", message);
+        }
+        Some(tls)
+    })?;
+    let stateless =
+        session_ticket_keys_type != Some(SessionTicketKeysType::DisableStatelessSessionResumption(true));
+    let resumption = stateless || !disable_stateful_session_resumption;
+    Some(DownstreamTls::Context(Arc::new(ServerContext { tls, require_client_certificate, resumption })))
 }
 
-pub(super) fn decode_upstream(reader: &mut Reader, context: pb::UpstreamTlsContext) -> Option<UpstreamTls> {
+/// How a client speaks TLS.
+pub(super) enum Client {
+    Mesh(UpstreamTls),
+    Context(ClientContext),
+}
+
+pub(super) fn decode_upstream(reader: &mut Reader, context: pb::UpstreamTlsContext) -> Option<Client> {
     fields!(reader, context => pb::UpstreamTlsContext {
-        common_tls_context, sni;
-        ignored: allow_renegotiation, max_session_keys, enforce_rsa_key_usage;
+        common_tls_context, sni, max_session_keys;
+        ignored: allow_renegotiation, enforce_rsa_key_usage;
         refused: auto_host_sni, auto_sni_san_validation
     });
-    let common = reader.required("common_tls_context", common_tls_context, decode_common)?;
-    Some(UpstreamTls { identities: common.identities.into(), sni: sni.into() })
+    let common = common_tls_context.unwrap_or_default();
+    reader.within("common_tls_context", |reader| {
+        if !tls_context::is_own(&common, [OWN_CERTIFICATE, TRUST_BUNDLE]) {
+            let common = decode_common(reader, common)?;
+            return Some(Client::Mesh(UpstreamTls { identities: common.identities.into(), sni: sni.into() }));
+        }
+        let tls = tls_context::decode(reader, common)?;
+        let resumption = max_session_keys.is_none_or(|most| most.value > 0);
+        Some(Client::Context(ClientContext { tls, sni: sni.into(), resumption }))
+    })
 }
 
 struct Common {

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 use tokio::net::TcpStream;
-use weft_model::listener::{ConnectionFacts, Direction, FilterChain, Listener, NetworkFilter, Transport};
+use weft_model::listener::{
+    ConnectionFacts, Direction, DownstreamTls, FilterChain, Listener, NetworkFilter, Transport,
+};
 
 use super::chain::{ChosenChain, needed_inspection};
 use super::original_dst::{original_destination, unmapped};
@@ -211,8 +213,18 @@ async fn terminate(
     chain: &FilterChain,
     stream: TcpStream,
 ) -> Result<(Io, Option<ApplicationProtocol>, Option<PeerIdentity>), String> {
-    if chain.tls.is_none() {
-        return Ok((stream.into(), None, None));
+    let context = match &chain.tls {
+        None => return Ok((stream.into(), None, None)),
+        Some(DownstreamTls::Context(context)) => Some(context),
+        Some(DownstreamTls::Mesh(_)) => None,
+    };
+    if let Some(context) = context {
+        let accepting = worker.shared.contexts.accept(context, stream);
+        return match tokio::time::timeout(HANDSHAKE_TIMEOUT, Box::pin(accepting)).await {
+            Ok(Ok(accepted)) => Ok((accepted.stream.into(), accepted.protocol, accepted.peer)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("it was not done after {HANDSHAKE_TIMEOUT:?}")),
+        };
     }
     let Some(acceptor) = &worker.shared.acceptor else {
         return Err("this proxy has no identity, so it cannot terminate mutual TLS".to_owned());

@@ -28,11 +28,12 @@ use crate::own_calls::OwnCalls;
 use crate::probes::{self, ProbeServer};
 use crate::settings::{Mode, Settings, Source};
 use crate::telemetry::{Telemetry, TelemetryError};
-use crate::tls::ServerAcceptor;
+use crate::tls::{ServerAcceptor, TlsContexts};
 use crate::upstream::UpstreamSettings;
 use crate::worker::{Limits, Shared, WorkerHandle};
 
 mod pages;
+mod secrets;
 mod telemetry;
 
 #[cfg(test)]
@@ -126,6 +127,10 @@ async fn start_and_wait(
     let room = open_files.saturating_sub(OTHER_FILES) / 2;
     shared.limits.max_connections = shared.limits.max_connections.min(room.max(1));
     let shared = Arc::new(shared);
+    if let Source::Bootstrap(bootstrap) = &settings.source {
+        shared.contexts.prepare(bootstrap).map_err(|mistakes| io::Error::other(mistakes.join("; ")))?;
+    }
+    tokio::spawn(secrets::watch(shared.contexts.clone()));
     let workers: Result<Vec<_>, _> =
         (0..settings.concurrency).map(|number| WorkerHandle::start(shared.clone(), number)).collect();
     let workers = workers?;
@@ -266,10 +271,12 @@ fn shared(
     telemetry: &Telemetry,
 ) -> Shared {
     let telemetry = telemetry.clone();
+    let contexts = Arc::new(TlsContexts::default());
     Shared {
         discovery,
         acceptor: identity.clone().map(ServerAcceptor::new),
         identity: identity.clone(),
+        contexts: contexts.clone(),
         drain: drain.signal(),
         listening: drain.listening(),
         open: drain.open_connections(),
@@ -286,6 +293,7 @@ fn shared(
             workload: (!matches!(settings.source, Source::Bootstrap(_))).then(|| settings.workload.clone()),
             source: None,
             egress: settings.egress.clone(),
+            contexts,
         },
         recorder: Box::new(move || telemetry.recorder()),
     }

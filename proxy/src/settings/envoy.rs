@@ -14,6 +14,7 @@ use weft_model::json::Misfit;
 use weft_model::node::ProxyId;
 
 use super::{Mistakes, Mode, Settings, Source};
+use crate::tls::TlsContexts;
 
 #[cfg(test)]
 #[path = "envoy_tests.rs"]
@@ -87,6 +88,9 @@ impl EnvoyArgs {
             tracing::warn!("{}", told(&note));
         }
         let mut found = read.bootstrap;
+        TlsContexts::default().prepare(&found).map_err(|mistakes| {
+            Mistakes(mistakes.into_iter().map(|mistake| format!("{file}: {mistake}")).collect())
+        })?;
         let stand_in = |field: &mut String, given: &Option<String>| {
             if field.is_empty() {
                 field.clone_from(given.as_ref().unwrap_or(&String::new()));

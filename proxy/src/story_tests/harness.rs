@@ -82,6 +82,7 @@ impl Proxy {
         let drain = Arc::new(Drain::default());
         let shared = Arc::new(Shared {
             discovery: discovery.clone(),
+            contexts: Arc::default(),
             acceptor: identity.clone().map(ServerAcceptor::new),
             identity: identity.clone(),
             drain: drain.signal(),

@@ -5,7 +5,8 @@ use std::time::Duration;
 use weft_model::cluster::{Cluster, Discovery, UpstreamTls, UpstreamTransport};
 use weft_model::endpoint::WorkloadInfo;
 use weft_model::listener::{
-    Direction, DownstreamTls, FilterChain, FilterChainMatch, Inspection, Listener, NetworkFilter, Transport,
+    Direction, DownstreamTls, FilterChain, FilterChainMatch, Inspection, Listener, MeshTls, NetworkFilter,
+    Transport,
 };
 use weft_model::route::{RouteTable, VirtualHost};
 use weft_model::snapshot::Snapshot;
@@ -32,7 +33,10 @@ fn inbound_listener(plain_text: bool) -> Listener {
     };
     let matches = |transport| FilterChainMatch { transport: Some(transport), ..FilterChainMatch::default() };
     let mutual = FilterChain {
-        tls: Some(DownstreamTls { require_client_certificate: true, application_protocols: Vec::new() }),
+        tls: Some(DownstreamTls::Mesh(MeshTls {
+            require_client_certificate: true,
+            application_protocols: Vec::new(),
+        })),
         ..chain("mtls", matches(Transport::Tls), http(true))
     };
     let mut listener = listener("inbound", "127.0.0.1", Direction::Inbound, http(false));

@@ -6,7 +6,9 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use weft_model::listener::{Direction, DownstreamTls, FilterChain, FilterChainMatch, Inspection, Transport};
+use weft_model::listener::{
+    Direction, DownstreamTls, FilterChain, FilterChainMatch, Inspection, MeshTls, Transport,
+};
 use weft_model::snapshot::Snapshot;
 
 use super::harness::*;
@@ -56,7 +58,10 @@ fn inbound(application: std::net::SocketAddr) -> Snapshot {
     let mut listener = listener("inbound", "127.0.0.1", Direction::Inbound, tcp_filter("inbound"));
     let matches = FilterChainMatch { transport: Some(Transport::Tls), ..FilterChainMatch::default() };
     listener.filter_chains = vec![FilterChain {
-        tls: Some(DownstreamTls { require_client_certificate: true, application_protocols: Vec::new() }),
+        tls: Some(DownstreamTls::Mesh(MeshTls {
+            require_client_certificate: true,
+            application_protocols: Vec::new(),
+        })),
         ..chain("mtls", matches, tcp_filter("inbound"))
     }];
     listener.default_filter_chain = None;

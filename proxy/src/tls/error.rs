@@ -59,6 +59,20 @@ pub enum TlsError {
         /// Who it may be.
         expected: ExpectedIdentities,
     },
+    /// The peer has none of the names that the user accepts.
+    #[error("the peer's names are not accepted: {}", list(.presented))]
+    WrongName {
+        /// Its alternative names.
+        presented: Vec<String>,
+    },
+    /// A certificate, key or root that the user gave cannot be used.
+    #[error("{place}: {why}")]
+    Unusable {
+        /// The file, or where else it stands.
+        place: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The peer would not have us, or our certificate.
     #[error("the peer ended the handshake with the TLS alert {0:?}")]
     Refused(AlertDescription),
@@ -121,6 +135,10 @@ fn certificate(refusal: &CertificateError) -> TlsError {
         E::BadSignature => TlsError::UnknownRoot,
         other => TlsError::Protocol(other.to_string()),
     }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "it has none".to_owned() } else { names.join(", ") }
 }
 
 fn named(identity: &Option<WorkloadIdentity>) -> String {

@@ -11,13 +11,14 @@ use tokio::net::{TcpSocket, TcpStream};
 use weft_model::cluster::{UpstreamTls, UpstreamTransport};
 use weft_model::endpoint::Endpoint;
 use weft_model::identity::WorkloadIdentity;
+use weft_model::tls::ClientContext;
 
 use super::failure::{AttemptFailure, FailureKind};
 use crate::egress::Egress;
 use crate::identity::{Identity, WorkloadCertificate};
 use crate::io::Io;
 use crate::own_calls::{Announced, OwnCalls};
-use crate::tls::{ApplicationProtocol, ClientConnector, ExpectedIdentities, server_name};
+use crate::tls::{ApplicationProtocol, ClientConnector, ExpectedIdentities, TlsContexts, server_name};
 
 /// What the connections of a worker have in common.
 #[derive(Debug, Default)]
@@ -36,6 +37,8 @@ pub(crate) struct Connector {
     pub(crate) identity: Option<Identity>,
     /// The way to addresses that the mesh's network does not lead to.
     pub(crate) egress: Option<Egress>,
+    /// TLS with certificates of the user's own.
+    pub(crate) contexts: Arc<TlsContexts>,
 }
 
 /// How TLS is spoken to the endpoints of one cluster: a connector for each protocol inside, made when first needed.
@@ -78,12 +81,22 @@ impl ConnectError {
     }
 }
 
+/// How TLS is spoken to an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TlsTo<'a> {
+    /// The mesh's mutual TLS.
+    Mesh(&'a UpstreamTls),
+    /// With certificates of the user's own.
+    Context(&'a Arc<ClientContext>),
+}
+
 /// Settings of TLS to an endpoint; none when it is spoken to in plain text.
-pub(crate) fn tls_to<'a>(transport: &'a UpstreamTransport, endpoint: &Endpoint) -> Option<&'a UpstreamTls> {
+pub(crate) fn tls_to<'a>(transport: &'a UpstreamTransport, endpoint: &Endpoint) -> Option<TlsTo<'a>> {
     match transport {
         UpstreamTransport::Plain => None,
-        UpstreamTransport::ByEndpoint(tls) => endpoint.mutual_tls.then_some(tls),
-        UpstreamTransport::MutualTls(tls) => Some(tls),
+        UpstreamTransport::ByEndpoint(tls) => endpoint.mutual_tls.then_some(TlsTo::Mesh(tls)),
+        UpstreamTransport::MutualTls(tls) => Some(TlsTo::Mesh(tls)),
+        UpstreamTransport::Context(context) => Some(TlsTo::Context(context)),
     }
 }
 
@@ -92,7 +105,7 @@ impl Connector {
     pub(crate) async fn connect(
         &self,
         address: SocketAddr,
-        tls: Option<(&UpstreamTls, &ClusterTls)>,
+        tls: Option<(TlsTo<'_>, &ClusterTls)>,
         protocol: ApplicationProtocol,
         timeout: Duration,
     ) -> Result<Connected, ConnectError> {
@@ -100,6 +113,10 @@ impl Connector {
             let Some((settings, cluster)) = tls else {
                 let stream = self.tcp(address).await.map_err(ConnectError::failed)?;
                 return Ok(Connected { io: Io::from(stream), peer: None, certificate: None });
+            };
+            let settings = match settings {
+                TlsTo::Mesh(settings) => settings,
+                TlsTo::Context(context) => return self.with_context(context, address).await,
             };
             let inbound = self.inbound.get().filter(|_| self.own.contains(&address.ip()));
             let (stream, announced) = match inbound {
@@ -116,6 +133,19 @@ impl Connector {
             connected
         };
         tokio::time::timeout(timeout, connecting).await.unwrap_or(Err(ConnectError::Timeout))
+    }
+
+    async fn with_context(
+        &self,
+        context: &Arc<ClientContext>,
+        address: SocketAddr,
+    ) -> Result<Connected, ConnectError> {
+        let stream = self.tcp(address).await.map_err(ConnectError::failed)?;
+        let sni = Some(&*context.sni).filter(|sni| !sni.is_empty());
+        let connecting = self.contexts.connect(context, server_name(sni, address.ip()), stream);
+        let (stream, peer) = Box::pin(connecting).await.map_err(ConnectError::failed)?;
+        let peer = peer.map(|peer| Arc::new(peer.identity().clone()));
+        Ok(Connected { io: Io::from(stream), peer, certificate: None })
     }
 
     async fn tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {

@@ -87,6 +87,8 @@ pub struct UpstreamSettings {
     pub source: Option<IpAddr>,
     /// The way to addresses that the mesh's network does not lead to.
     pub egress: Option<crate::egress::Egress>,
+    /// TLS with certificates of the user's own.
+    pub contexts: Arc<crate::tls::TlsContexts>,
 }
 
 /// Where the client wanted to go.
@@ -188,11 +190,21 @@ impl Upstreams {
     /// Knows no cluster yet. To be called within the worker's `LocalSet`.
     #[must_use]
     pub fn new(settings: UpstreamSettings) -> Rc<Self> {
-        let UpstreamSettings { mark, own, own_calls, workers, identity, workload, source, egress } = settings;
+        let UpstreamSettings { mark, own, own_calls, workers, identity, workload, source, egress, contexts } =
+            settings;
         let upstreams = Rc::new(Self {
             clusters: RefCell::default(),
             workers: workers.max(1),
-            connector: Connector { mark, own, own_calls, inbound: Cell::default(), source, identity, egress },
+            connector: Connector {
+                mark,
+                own,
+                own_calls,
+                inbound: Cell::default(),
+                source,
+                identity,
+                egress,
+                contexts,
+            },
             introduction: workload.as_ref().map(peer::encode),
         });
         tokio::task::spawn_local(sweep(Rc::downgrade(&upstreams)));

@@ -1,0 +1,256 @@
+//! One file, two proxies: the same Envoy bootstrap is served by the real Envoy and by our sidecar, and clients cannot
+//! tell which of them answers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a scenario ends at what it did not expect"
+)]
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use weft_tests::client::{Answer, Client};
+use weft_tests::envoy::{Bench, Kind};
+use weft_tests::mesh::built;
+use weft_tests::wait::eventually;
+
+const TYPE: &str = "type.googleapis.com/envoy";
+
+fn at(port: u16) -> Value {
+    json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
+}
+
+fn http(port: u16, routes: &Value) -> Value {
+    json!({
+        "address": at(port),
+        "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
+            "@type": format!("{TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
+            "stat_prefix": "in",
+            "route_config": {"name": "local", "virtual_hosts": routes},
+            "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
+                "@type": format!("{TYPE}.extensions.filters.http.router.v3.Router")}}],
+        }}]}],
+    })
+}
+
+fn cluster(name: &str, endpoints: &[SocketAddr]) -> Value {
+    let endpoint = |address: &SocketAddr| json!({"endpoint": {"address": at(address.port())}});
+    json!({
+        "name": name, "connect_timeout": "5s", "type": "STATIC",
+        "load_assignment": {"cluster_name": name, "endpoints": [
+            {"lb_endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>()}]},
+    })
+}
+
+fn bootstrap(listeners: &[Value], clusters: &[Value]) -> Value {
+    json!({"node": {"id": "one", "cluster": "test"}, "static_resources": {"listeners": listeners, "clusters": clusters}})
+}
+
+/// Host, path, headers.
+type Asked = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+/// What a client sees, as far as two proxies must agree.
+fn seen(answer: &Answer) -> String {
+    format!(
+        "{} location={} added={} version={} path={} host={} x-set={}",
+        answer.status,
+        answer.header("location"),
+        answer.header("x-added"),
+        answer.field("version"),
+        answer.field("path"),
+        answer.field("headers.host"),
+        answer.field("headers.x-set"),
+    )
+}
+
+#[tokio::test]
+async fn routes_mean_the_same_to_both() {
+    let mut bench = Bench::default();
+    let (one, two) = (bench.app("v1").await, bench.app("v2").await);
+    let virtual_hosts = json!([
+        {"name": "shop", "domains": ["shop.example", "*.shop.example"], "routes": [
+            {"match": {"path": "/exact"}, "direct_response": {"status": 418, "body": {"inline_string": "teapot"}}},
+            {"match": {"prefix": "/old/"}, "redirect": {"path_redirect": "/new", "response_code": "FOUND"}},
+            {"match": {"prefix": "/secure"}, "redirect": {"https_redirect": true}},
+            {"match": {"prefix": "/v2/"}, "route": {"cluster": "two", "prefix_rewrite": "/"}},
+            {"match": {"safe_regex": {"regex": "/item/[0-9]+"}}, "route": {"cluster": "two"}},
+            {"match": {"prefix": "/", "headers": [{"name": "x-user", "string_match": {"exact": "tester"}}]},
+             "route": {"cluster": "two", "host_rewrite_literal": "two.example"},
+             "request_headers_to_add": [{"header": {"key": "x-set", "value": "yes"}}],
+             "response_headers_to_add": [{"header": {"key": "x-added", "value": "also"}}]},
+            {"match": {"prefix": "/", "query_parameters": [{"name": "v", "string_match": {"exact": "2"}}]}, "route": {"cluster": "two"}},
+            {"match": {"prefix": "/"}, "route": {"cluster": "one"}},
+        ]},
+        {"name": "nothing", "domains": ["nothing.example"], "routes": []},
+    ]);
+    let clusters = [cluster("one", &[one]), cluster("two", &[two])];
+    let mut answers = Vec::new();
+    for (name, kind) in [("envoy", Kind::Envoy), ("weft", Kind::Weft)] {
+        let port = Bench::port();
+        let file = bootstrap(&[http(port, &virtual_hosts)], &clusters);
+        bench.proxy(name, kind, &file, SocketAddr::from(([127, 0, 0, 1], port))).await;
+        let client = Client::here();
+        let mut found = Vec::new();
+        let requests: [Asked; 12] = [
+            ("shop.example", "/", &[]),
+            ("a.shop.example", "/some?x=1", &[]),
+            ("shop.example", "/exact", &[]),
+            ("shop.example", "/exact/not", &[]),
+            ("shop.example", "/old/thing?q=1", &[]),
+            ("shop.example", "/secure/x?y=z", &[]),
+            ("shop.example", "/v2/deep/path?q", &[]),
+            ("shop.example", "/item/42", &[]),
+            ("shop.example", "/item/42x", &[]),
+            ("shop.example", "/who", &[("x-user", "tester")]),
+            ("nothing.example", "/", &[]),
+            ("unknown.example", "/", &[]),
+        ];
+        for (host, path, headers) in requests {
+            let mut call =
+                client.request("GET", &format!("http://127.0.0.1:{port}{path}")).header("host", host);
+            for (name, value) in headers {
+                call = call.header(name, value);
+            }
+            let answer = call.send().await;
+            found.push(format!("{host}{path} {headers:?}: {}", seen(&answer)));
+        }
+        answers.push(found);
+    }
+    assert_eq!(answers[1], answers[0]);
+    assert!(answers[0][6].contains("version=v2 path=/deep/path"), "{:#?}", answers[0]);
+}
+
+/// An authority, and certificates of it, made by OpenSSL.
+fn certificates(bench: &Bench) {
+    let script = "set -e
+        openssl ecparam -name prime256v1 -genkey -noout -out ca.key
+        openssl req -x509 -new -key ca.key -days 2 -subj /CN=root -out ca.pem
+        for name in client server; do
+          openssl ecparam -name prime256v1 -genkey -noout -out $name.key
+          openssl req -new -key $name.key -subj /CN=$name -out $name.csr
+          printf 'subjectAltName=DNS:%s.example,URI:spiffe://cluster.local/ns/default/sa/%s\\nextendedKeyUsage=clientAuth,serverAuth\\n' $name $name >$name.ext
+          openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile $name.ext -out $name.pem
+        done";
+    let output = Command::new("sh").args(["-c", script]).current_dir(bench.path(".")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn tls(bench: &Bench, own: &str, name: &Value) -> Value {
+    let file = |name: &str| json!({"filename": bench.path(name).display().to_string()});
+    json!({
+        "tls_certificates": [{"certificate_chain": file(&format!("{own}.pem")), "private_key": file(&format!("{own}.key"))}],
+        "validation_context": {"trusted_ca": file("ca.pem"), "match_typed_subject_alt_names": [name]},
+    })
+}
+
+fn socket(kind: &str, common: &Value, more: &Value) -> Value {
+    let mut config = json!({"@type": format!("{TYPE}.extensions.transport_sockets.tls.v3.{kind}"), "common_tls_context": common});
+    for (key, value) in more.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    json!({"name": "envoy.transport_sockets.tls", "typed_config": config})
+}
+
+#[tokio::test]
+async fn certificates_of_files_make_mutual_tls_between_any_two() {
+    let mut bench = Bench::default();
+    let app = bench.app("v1").await;
+    certificates(&bench);
+    let all = |cluster: &str| json!([{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster}}]}]);
+    let of_client = json!({"san_type": "URI", "matcher": {"prefix": "spiffe://cluster.local/"}});
+    let of_server = json!({"san_type": "DNS", "matcher": {"exact": "server.example"}});
+    let of_nobody = json!({"san_type": "DNS", "matcher": {"exact": "nobody.example"}});
+    let mut servers = Vec::new();
+    for (name, kind) in [("server-envoy", Kind::Envoy), ("server-weft", Kind::Weft)] {
+        let port = Bench::port();
+        let mut listener = http(port, &all("app"));
+        listener["filter_chains"][0]["transport_socket"] = socket(
+            "DownstreamTlsContext",
+            &tls(&bench, "server", &of_client),
+            &json!({"require_client_certificate": true}),
+        );
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        bench.proxy(name, kind, &bootstrap(&[listener], &[cluster("app", &[app])]), address).await;
+        servers.push(address);
+    }
+    let client = Client::here();
+    for (name, kind) in [("client-envoy", Kind::Envoy), ("client-weft", Kind::Weft)] {
+        let ports: Vec<u16> = (0..3).map(|_| Bench::port()).collect();
+        let names = ["to-envoy", "to-weft", "to-nobody"];
+        let wanted = [(servers[0], &of_server), (servers[1], &of_server), (servers[1], &of_nobody)];
+        let mut listeners = Vec::new();
+        let mut clusters = Vec::new();
+        for ((port, destination), (server, san)) in ports.iter().zip(names).zip(wanted) {
+            listeners.push(http(*port, &all(destination)));
+            let mut cluster = cluster(destination, &[server]);
+            cluster["transport_socket"] =
+                socket("UpstreamTlsContext", &tls(&bench, "client", san), &json!({"sni": "server.example"}));
+            clusters.push(cluster);
+        }
+        let address = SocketAddr::from(([127, 0, 0, 1], ports[2]));
+        bench.proxy(name, kind, &bootstrap(&listeners, &clusters), address).await;
+        for port in &ports[..2] {
+            let url = format!("http://127.0.0.1:{port}/");
+            eventually(&format!("{name} answers"), async || {
+                let answer = client.request("GET", &url).try_send().await?;
+                if answer.field("version") == "v1" {
+                    Ok(())
+                } else {
+                    Err(format!("{} {}", answer.status, answer.text()))
+                }
+            })
+            .await;
+        }
+        client.get(&format!("http://127.0.0.1:{}/", ports[2])).await.expect(503);
+    }
+    // Nobody comes in without a certificate.
+    for address in servers {
+        let place = address.to_string();
+        let arguments = ["s_client", "-connect", &place, "-CAfile", "ca.pem", "-ign_eof"];
+        let output = Command::new("sh")
+            .args(["-c", "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | openssl \"$@\"", "sh"])
+            .args(arguments)
+            .current_dir(bench.path("."))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!said.contains("200 OK"), "{said}");
+    }
+}
+
+#[test]
+fn a_file_is_checked_and_everything_that_is_wrong_is_told() {
+    let bench = Bench::default();
+    let mut listener = http(
+        1,
+        &json!([{"name": "a", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "none"}}]}]),
+    );
+    listener["udp_listener_config"] = json!({});
+    listener["addres"] = json!({});
+    let check = |name: &str, file: &Value| {
+        let path = bench.path(name);
+        std::fs::write(&path, file.to_string()).unwrap();
+        let output = Command::new(built().join("weft-proxy"))
+            .arg("--config-path")
+            .arg(&path)
+            .args(["--mode", "validate"])
+            .output();
+        let output = output.unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (ok, said) = check("unknown.json", &bootstrap(std::slice::from_ref(&listener), &[]));
+    assert!(!ok && said.contains("static_resources.listeners[0].addres: is no field"), "{said}");
+    listener.as_object_mut().unwrap().remove("addres");
+    let (ok, said) = check("refused.json", &bootstrap(std::slice::from_ref(&listener), &[]));
+    assert!(
+        !ok && said.contains("static_resources.listeners[0].udp_listener_config: is not supported"),
+        "{said}"
+    );
+    assert!(said.contains("refers to cluster none, which is not known"), "{said}");
+    listener.as_object_mut().unwrap().remove("udp_listener_config");
+    let (ok, said) = check("good.json", &bootstrap(&[listener], &[cluster("none", &[])]));
+    assert!(ok, "{said}");
+}
