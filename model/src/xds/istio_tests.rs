@@ -113,8 +113,14 @@ fn a_host_of_istios_that_ignores_ports_is_found_with_any_port() {
     let table = route::decode(&message.encode_to_vec()).unwrap();
     for authority in ["reviews", "reviews:9080"] {
         let headers = http::HeaderMap::new();
-        let request =
-            RequestFacts { method: "GET", scheme: "http", authority, path_and_query: "/", headers: &headers };
+        let request = RequestFacts {
+            method: "GET",
+            scheme: "http",
+            authority,
+            path_and_query: "/",
+            headers: &headers,
+            random: 0,
+        };
         let found = table.route(&request).unwrap();
         let RouteAction::Forward(forward) = &found.action else { panic!("{found:?}") };
         assert_eq!(forward.clusters[0].cluster, Arc::from("outbound|9080||reviews"));

@@ -214,7 +214,7 @@ macro_rules! fields {
     }) => {
         let $($type)::+ { $($read,)* $($($ignored: _,)*)? $($($refused,)*)? } = $message;
         $($(
-            if super::reader::is_set(&$refused) {
+            if crate::xds::reader::is_set(&$refused) {
                 let _: Option<()> = $reader.unsupported(stringify!($refused));
             }
         )*)?

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use tokio::sync::Notify;
+use weft_model::filter::HttpFilter;
 use weft_model::listener::{HttpConnection, Listener, NetworkFilter};
 use weft_model::route::RouteTable;
 use weft_model::snapshot::Snapshot;
@@ -88,6 +89,12 @@ impl Downstream {
             NetworkFilter::Http(http) => Some(look(http)),
             NetworkFilter::Tcp(_) => None,
         }
+    }
+
+    /// What its requests pass through.
+    #[must_use]
+    pub fn filters(&self) -> Arc<[HttpFilter]> {
+        self.with_settings(|http| http.filters.clone()).unwrap_or_else(|| [].into())
     }
 
     /// Name of its listener, for people.

@@ -2,6 +2,7 @@
 
 mod harness;
 mod routing;
+mod route_table;
 mod tcp;
 mod resilience;
 mod protocols;
