@@ -5,9 +5,20 @@
 //! differently there; the most specific that says anything wins
 //! (<https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/http/http_filters#route-specific-config>).
 
+pub mod cors;
+pub mod ext_authz;
+pub mod local_rate_limit;
+pub mod rbac;
+
 use std::sync::Arc;
 
-use crate::policy::Fault;
+use cors::CorsPolicy;
+use ext_authz::{CheckSettings, ExtAuthz};
+use local_rate_limit::LocalRateLimit;
+use rbac::Rbac;
+
+use crate::matcher::HeaderMatch;
+use crate::policy::{Fault, HeaderMutations};
 
 /// A filter in its place.
 #[derive(Clone, PartialEq, Debug)]
@@ -25,7 +36,36 @@ pub struct HttpFilter {
 pub enum FilterConfig {
     /// Delays and answers on purpose.
     Fault(Fault),
+    /// Lets pages of other origins call, where routes say so.
+    Cors,
+    /// Takes in the whole request first, of so many bytes at most; longer ones are refused (413).
+    Buffer(u32),
+    /// Changes headers.
+    HeaderMutation(Arc<HeaderEdits>),
+    /// Bounds the rate of requests.
+    LocalRateLimit(Arc<LocalRateLimit>),
+    /// Allows and denies.
+    Rbac(Arc<Rbac>),
+    /// Answers requests that have all of these itself: 200, or 503 while the proxy ends.
+    HealthCheck(Vec<HeaderMatch>),
+    /// Asks a service whether a request is allowed.
+    ExtAuthz(Arc<ExtAuthz>),
 }
+
+/// Changes to the headers of requests and responses.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct HeaderEdits {
+    /// Made in this order.
+    pub request: Vec<HeaderEdit>,
+    /// Made in this order.
+    pub response: Vec<HeaderEdit>,
+    /// Of a filter's own edits and those of its levels the most specific come last, and so have the last word.
+    pub most_specific_wins: bool,
+}
+
+/// One change.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HeaderEdit(pub HeaderMutations);
 
 /// How a filter works on a route, instead of as the listener says.
 #[derive(Clone, PartialEq, Debug)]
@@ -36,6 +76,18 @@ pub enum RouteFilter {
     Enabled,
     /// Delays and answers on purpose.
     Fault(Fault),
+    /// Lets pages of other origins call.
+    Cors(Arc<CorsPolicy>),
+    /// Takes in the whole request first, of so many bytes at most.
+    Buffer(u32),
+    /// Changes headers, after those of the listener.
+    HeaderMutation(Arc<HeaderEdits>),
+    /// Bounds the rate of requests.
+    LocalRateLimit(Arc<LocalRateLimit>),
+    /// Allows and denies.
+    Rbac(Arc<Rbac>),
+    /// Tells the service more.
+    ExtAuthz(Arc<CheckSettings>),
 }
 
 /// How filters work on a route, by the names of the filters; in order of names.

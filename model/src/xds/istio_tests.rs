@@ -21,7 +21,10 @@ fn an_outbound_listener_of_istios_is_read() {
     let filter = |name: &str| hcm_pb::HttpFilter {
         name: name.into(),
         config_type: Some(hcm_pb::http_filter::ConfigType::TypedConfig(Any {
-            type_url: "type.googleapis.com/udpa.type.v1.TypedStruct".into(),
+            type_url: match name {
+                "envoy.filters.http.cors" => "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors".into(),
+                _ => "type.googleapis.com/udpa.type.v1.TypedStruct".into(),
+            },
             value: vec![],
         })),
         ..Default::default()

@@ -12,6 +12,10 @@ use proptest::prelude::*;
 use super::Names;
 use crate::cluster::*;
 use crate::endpoint::*;
+use crate::filter::cors::CorsPolicy;
+use crate::filter::ext_authz::{AuthzService, BodySettings, CheckSettings, ExtAuthz, GrpcCall, HttpAuthz};
+use crate::filter::local_rate_limit::{BucketState, LocalRateLimit, TokenBucket};
+use crate::filter::rbac::{Condition, Deed, Doer, Policy, Rbac, RbacAction, Rules};
 use crate::filter::*;
 use crate::format::Template;
 use crate::listener::*;
@@ -301,17 +305,216 @@ fn fault() -> BoxedStrategy<Fault> {
         .boxed()
 }
 
+fn cors() -> BoxedStrategy<CorsPolicy> {
+    let text = || prop_oneof![Just(HeaderValue::from_static("")), Just(HeaderValue::from_static("GET, x-a"))];
+    (vec(string(), 0..3), [text(), text(), text(), text()], any::<(bool, bool, bool)>(), fraction())
+        .prop_map(
+            |(origins, [methods, headers, expose, max_age], (credentials, private, forward), enabled)| {
+                CorsPolicy {
+                    origins,
+                    methods,
+                    headers,
+                    expose,
+                    max_age,
+                    credentials,
+                    private_network: private,
+                    enabled,
+                    forward_not_matching_preflights: forward,
+                }
+            },
+        )
+        .boxed()
+}
+
+fn edits() -> BoxedStrategy<HeaderEdits> {
+    let edits = || {
+        vec(mutations(), 0..3).prop_map(|all| {
+            // On the wire each edit is one change.
+            let removals = all
+                .iter()
+                .flat_map(|one| &one.remove)
+                .map(|name| HeaderMutations { remove: vec![name.clone()], add: Vec::new() });
+            let additions = all
+                .iter()
+                .flat_map(|one| &one.add)
+                .map(|change| HeaderMutations { remove: Vec::new(), add: vec![change.clone()] });
+            removals.chain(additions).map(HeaderEdit).collect()
+        })
+    };
+    (edits(), edits())
+        .prop_map(|(request, response)| HeaderEdits { request, response, most_specific_wins: false })
+        .boxed()
+}
+
+fn local_rate_limit() -> BoxedStrategy<LocalRateLimit> {
+    let bucket = (1_u32..9, 1_u32..9, duration()).prop_map(|(max_tokens, tokens_per_fill, more)| {
+        let fill_interval = Duration::from_millis(50) + more;
+        TokenBucket { max_tokens, tokens_per_fill, fill_interval }
+    });
+    let only_add = || mutations().prop_map(|all| HeaderMutations { remove: Vec::new(), ..all });
+    let shares = (fraction(), fraction());
+    (name(), of(bucket), shares, 400_u16..600, (only_add(), only_add()), any::<(bool, bool, bool)>())
+        .prop_map(|(stat_prefix, bucket, (enabled, enforced), status, (request, response), flags)| {
+            LocalRateLimit {
+                stat_prefix,
+                bucket,
+                enabled,
+                enforced,
+                status,
+                request_headers: request,
+                response_headers: response,
+                per_connection: flags.0,
+                x_ratelimit_headers: flags.1,
+                as_resource_exhausted: flags.2,
+                state: BucketState::default(),
+            }
+        })
+        .boxed()
+}
+
+fn condition<T: Clone + std::fmt::Debug + 'static>(special: BoxedStrategy<T>) -> BoxedStrategy<Condition<T>> {
+    let leaf = prop_oneof![
+        Just(Condition::Any),
+        matches().prop_map(|matches| matches
+            .headers
+            .into_iter()
+            .next()
+            .map_or(Condition::Any, Condition::Header)),
+        string().prop_map(Condition::UrlPath),
+        special.prop_map(Condition::Special),
+    ];
+    leaf.prop_recursive(2, 6, 2, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 1..3).prop_map(Condition::And),
+            vec(inner.clone(), 1..3).prop_map(Condition::Or),
+            inner.prop_map(|one| Condition::Not(Box::new(one))),
+        ]
+    })
+    .boxed()
+}
+
+fn prefix() -> BoxedStrategy<IpPrefix> {
+    any::<IpAddr>()
+        .prop_flat_map(|address| {
+            (0..=if address.is_ipv4() { 32_u8 } else { 128 })
+                .prop_map(move |length| IpPrefix { address, length })
+        })
+        .boxed()
+}
+
+fn rules() -> BoxedStrategy<Rules> {
+    let deed = prop_oneof![
+        prefix().prop_map(Deed::DestinationIp),
+        (any::<u16>(), any::<u16>()).prop_map(|(a, b)| Deed::DestinationPort(a.min(b)..=a.max(b))),
+        string().prop_map(Deed::ServerName),
+    ];
+    let doer = prop_oneof![of(string()).prop_map(Doer::Authenticated), prefix().prop_map(Doer::SourceIp)];
+    let action = prop_oneof![Just(RbacAction::Allow), Just(RbacAction::Deny), Just(RbacAction::Log)];
+    let policy = (vec(condition(deed.boxed()), 1..3), vec(condition(doer.boxed()), 1..3));
+    (action, proptest::collection::btree_map(name(), policy, 0..2))
+        .prop_map(|(action, policies)| {
+            let policy = |(name, (permissions, principals))| Policy { name, permissions, principals };
+            Rules { action, policies: policies.into_iter().map(policy).collect() }
+        })
+        .boxed()
+}
+
+fn rbac() -> BoxedStrategy<Rbac> {
+    (of(rules()), of(rules())).prop_map(|(rules, shadow_rules)| Rbac { rules, shadow_rules }).boxed()
+}
+
+fn body() -> BoxedStrategy<BodySettings> {
+    (1_u32..9, any::<bool>(), any::<bool>())
+        .prop_map(|(max_request_bytes, allow_partial_message, pack_as_bytes)| BodySettings {
+            max_request_bytes,
+            allow_partial_message,
+            pack_as_bytes,
+        })
+        .boxed()
+}
+
+fn ext_authz() -> BoxedStrategy<ExtAuthz> {
+    let pair = || {
+        ("x-[a-z]{1,8}", "[a-z]{0,5}").prop_map(|(name, value)| {
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::try_from(value).unwrap())
+        })
+    };
+    let grpc = (name(), name(), duration(), vec(pair(), 0..2))
+        .prop_map(|(cluster, authority, timeout, metadata)| GrpcCall {
+            cluster,
+            authority,
+            timeout,
+            metadata,
+        })
+        .prop_map(AuthzService::Grpc);
+    let lists = [vec(string(), 0..2), vec(string(), 0..2), vec(string(), 0..2), vec(string(), 0..2)];
+    let http = (name(), duration(), path(), vec(pair(), 0..2), lists)
+        .prop_map(|(cluster, timeout, path_prefix, headers_to_add, [a, b, c, d])| HttpAuthz {
+            cluster,
+            authority: HeaderValue::from_static("authz.example:8080"),
+            uri: "http://authz.example:8080/".into(),
+            timeout,
+            path_prefix,
+            headers_to_add,
+            upstream_headers: a,
+            upstream_headers_to_append: b,
+            client_headers: c,
+            client_headers_on_success: d,
+        })
+        .prop_map(|http| AuthzService::Http(Box::new(http)));
+    let lists = (of(vec(string(), 0..2)), vec(string(), 0..2));
+    (prop_oneof![grpc, http], any::<(bool, bool)>(), of(body()), 400_u16..600, lists, fraction())
+        .prop_map(|(service, (allow, tell), body, status_on_error, (allowed, disallowed), enabled)| {
+            ExtAuthz {
+                service,
+                failure_mode_allow: allow,
+                failure_mode_allow_header_add: tell,
+                body,
+                status_on_error,
+                allowed_headers: allowed,
+                disallowed_headers: disallowed,
+                enabled,
+            }
+        })
+        .boxed()
+}
+
 fn route_filter() -> BoxedStrategy<RouteFilter> {
+    let check =
+        (proptest::collection::btree_map("[a-z]{1,5}", "[a-z]{0,5}", 0..2), any::<bool>(), of(body()))
+            .prop_map(|(context_extensions, disable_request_body_buffering, body)| CheckSettings {
+                context_extensions,
+                disable_request_body_buffering,
+                body,
+            });
     prop_oneof![
         Just(RouteFilter::Disabled),
         Just(RouteFilter::Enabled),
         fault().prop_map(RouteFilter::Fault),
+        cors().prop_map(|policy| RouteFilter::Cors(policy.into())),
+        (1_u32..99).prop_map(RouteFilter::Buffer),
+        edits().prop_map(|edits| RouteFilter::HeaderMutation(edits.into())),
+        local_rate_limit().prop_map(|limit| RouteFilter::LocalRateLimit(limit.into())),
+        rbac().prop_map(|rbac| RouteFilter::Rbac(rbac.into())),
+        check.prop_map(|settings| RouteFilter::ExtAuthz(settings.into())),
     ]
-        .boxed()
+    .boxed()
 }
 
 fn filter_config() -> BoxedStrategy<FilterConfig> {
-    prop_oneof![fault().prop_map(FilterConfig::Fault)].boxed()
+    let edits = (edits(), any::<bool>())
+        .prop_map(|(edits, most_specific_wins)| HeaderEdits { most_specific_wins, ..edits });
+    prop_oneof![
+        fault().prop_map(FilterConfig::Fault),
+        Just(FilterConfig::Cors),
+        (1_u32..99).prop_map(FilterConfig::Buffer),
+        edits.prop_map(|edits| FilterConfig::HeaderMutation(edits.into())),
+        local_rate_limit().prop_map(|limit| FilterConfig::LocalRateLimit(limit.into())),
+        rbac().prop_map(|rbac| FilterConfig::Rbac(rbac.into())),
+        matches().prop_map(|matches| FilterConfig::HealthCheck(matches.headers)),
+        ext_authz().prop_map(|authz| FilterConfig::ExtAuthz(authz.into())),
+    ]
+    .boxed()
 }
 
 /// One at most: the bytes of several come in any order.

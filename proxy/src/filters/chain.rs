@@ -4,11 +4,16 @@
 use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
-use weft_model::filter::{FilterConfig, HttpFilter, RouteFilter};
+use weft_model::filter::cors::CorsPolicy;
+use weft_model::filter::ext_authz::{CheckSettings, ExtAuthz};
+use weft_model::filter::local_rate_limit::LocalRateLimit;
+use weft_model::filter::rbac::Rbac;
+use weft_model::filter::{FilterConfig, HeaderEdits, HttpFilter, RouteFilter};
+use weft_model::matcher::HeaderMatch;
 use weft_model::policy::{Fault, HeaderMutations};
 use weft_model::route::{RouteAction, WeightedCluster};
 
-use super::{fault, headers};
+use super::{buffer, cors, ext_authz, fault, header_mutation, headers, health_check, local_rate_limit, rbac};
 use crate::body::Body;
 use crate::http::context::{ChosenRoute, RequestContext};
 use crate::http::reply;
@@ -30,11 +35,20 @@ pub struct Passage<'a> {
 pub enum After {
     /// Its headers change.
     Headers(Box<HeaderMutations>),
+    /// Its headers change, as all of these say.
+    Edits(Vec<Arc<HeaderEdits>>),
 }
 
 /// How a filter works for one request.
 enum Working<'a> {
     Fault(&'a Fault),
+    Cors(&'a CorsPolicy),
+    Buffer(u32),
+    HeaderMutation(&'a str, &'a Arc<HeaderEdits>),
+    LocalRateLimit(&'a Arc<LocalRateLimit>),
+    Rbac(&'a Rbac),
+    HealthCheck(&'a [HeaderMatch]),
+    ExtAuthz(&'a ExtAuthz, Option<&'a CheckSettings>),
 }
 
 /// Lets a request pass. What comes back is the answer of a filter that does not let it.
@@ -71,12 +85,47 @@ fn working<'a>(
             let sent_on = matches!(route?.action, RouteAction::Forward(_));
             (sent_on && !fault.is_inert()).then_some(Working::Fault(fault))
         }
+        FilterConfig::Cors => match here {
+            Some(RouteFilter::Cors(policy)) => Some(Working::Cors(policy)),
+            _ => None,
+        },
+        FilterConfig::Buffer(everywhere) => Some(Working::Buffer(match here {
+            Some(RouteFilter::Buffer(most)) => *most,
+            _ => *everywhere,
+        })),
+        FilterConfig::HeaderMutation(edits) => Some(Working::HeaderMutation(&filter.name, edits)),
+        FilterConfig::LocalRateLimit(everywhere) => Some(Working::LocalRateLimit(match here {
+            Some(RouteFilter::LocalRateLimit(limit)) => limit,
+            _ => everywhere,
+        })),
+        FilterConfig::Rbac(everywhere) => Some(Working::Rbac(match here {
+            Some(RouteFilter::Rbac(rbac)) => rbac,
+            _ => everywhere,
+        })),
+        FilterConfig::HealthCheck(headers) => Some(Working::HealthCheck(headers)),
+        FilterConfig::ExtAuthz(authz) => Some(Working::ExtAuthz(
+            authz,
+            match here {
+                Some(RouteFilter::ExtAuthz(settings)) => Some(&**settings),
+                _ => None,
+            },
+        )),
     }
 }
 
 async fn one(working: Working<'_>, passage: &mut Passage<'_>) -> Option<Response<Body>> {
     match working {
         Working::Fault(fault) => fault::inject(fault, passage).await,
+        Working::Cors(policy) => cors::decide(policy, passage),
+        Working::Buffer(most) => buffer::hold(most, passage).await,
+        Working::HeaderMutation(name, edits) => {
+            header_mutation::change(name, edits, passage);
+            None
+        }
+        Working::LocalRateLimit(limit) => local_rate_limit::decide(limit, passage),
+        Working::Rbac(rbac) => rbac::decide(rbac, passage),
+        Working::HealthCheck(headers) => health_check::decide(headers, passage),
+        Working::ExtAuthz(authz, here) => ext_authz::decide(authz, here, passage).await,
     }
 }
 
@@ -96,6 +145,7 @@ pub fn after(context: &mut RequestContext, response: &mut Response<Body>) {
     while let Some(after) = context.after.pop() {
         match after {
             After::Headers(mutations) => headers::change_response(context, &mutations, response),
+            After::Edits(all) => header_mutation::change_response(context, &all, response),
         }
     }
 }

@@ -246,7 +246,9 @@ impl Drop for RequestContext {
 }
 
 /// All flags there are.
-const ALL_FLAGS: [ResponseFlag; 16] = [
+const ALL_FLAGS: [ResponseFlag; 18] = [
+    ResponseFlag::RateLimited,
+    ResponseFlag::UnauthorizedExternalService,
     ResponseFlag::DownstreamProtocolError,
     ResponseFlag::DownstreamConnectionTermination,
     ResponseFlag::DelayInjected,
@@ -336,6 +338,21 @@ impl ChosenRoute {
             .or_else(|| self.filters.get(name))
             .or_else(|| self.host().settings.filters.get(name))
             .or_else(|| self.table.settings.filters.get(name))
+    }
+
+    /// What each level says of a filter, the most specific first.
+    #[must_use]
+    pub fn filters<'a>(
+        &'a self,
+        name: &str,
+        cluster: Option<&'a WeightedCluster>,
+    ) -> [Option<&'a RouteFilter>; 4] {
+        [
+            cluster.and_then(|cluster| cluster.filters.get(name)),
+            self.filters.get(name),
+            self.host().settings.filters.get(name),
+            self.table.settings.filters.get(name),
+        ]
     }
 }
 

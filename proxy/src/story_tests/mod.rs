@@ -3,6 +3,7 @@
 mod harness;
 mod routing;
 mod route_table;
+mod filters;
 mod tcp;
 mod resilience;
 mod protocols;
