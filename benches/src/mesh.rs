@@ -219,6 +219,7 @@ pub fn host_of_large_mesh(number: usize, [default, canary, beta]: [String; 3]) -
             route("beta", with(beta_path, header("x-user", begins_with("test-"))), &beta, outbound_retry()),
             route("default", RouteMatch::any(), &default, outbound_retry()),
         ],
+        ..VirtualHost::default()
     }
 }
 

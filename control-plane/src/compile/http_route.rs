@@ -134,6 +134,7 @@ fn action(world: &World, rule: &HttpRouteRule, filters: &Filters<'_>) -> RouteAc
             .and_then(|host| HeaderValue::from_str(host).ok())
             .map(HostRewrite::Literal),
         mirrors: Vec::new(),
+        more: None,
     })
 }
 
@@ -145,6 +146,7 @@ fn weighted(world: &World, backend: &HttpBackend) -> WeightedCluster {
         weight: backend.weight,
         request_headers: filters.request,
         response_headers: filters.response,
+        ..WeightedCluster::new("", 0)
     }
 }
 

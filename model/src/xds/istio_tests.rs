@@ -22,7 +22,9 @@ fn an_outbound_listener_of_istios_is_read() {
         name: name.into(),
         config_type: Some(hcm_pb::http_filter::ConfigType::TypedConfig(Any {
             type_url: match name {
-                "envoy.filters.http.cors" => "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors".into(),
+                "envoy.filters.http.cors" => {
+                    "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors".into()
+                }
                 _ => "type.googleapis.com/udpa.type.v1.TypedStruct".into(),
             },
             value: vec![],
