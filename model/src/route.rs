@@ -251,7 +251,7 @@ pub enum HostRewrite {
     /// What this header of the request says; without it, `Host` stays.
     Header(HeaderName),
     /// What the path, without its query, becomes by a substitution.
-    PathRegex(Substitution),
+    PathRegex(Box<Substitution>),
 }
 
 /// One of several destinations.

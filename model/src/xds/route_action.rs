@@ -216,7 +216,7 @@ fn decode_host(reader: &mut Reader, host: HostRewriteSpecifier) -> Option<HostRe
             .map(HostRewrite::Header),
         HostRewriteSpecifier::HostRewritePathRegex(regex) => reader
             .within("host_rewrite_path_regex", |reader| decode_substitution(reader, regex))
-            .map(HostRewrite::PathRegex),
+            .map(|regex| HostRewrite::PathRegex(Box::new(regex))),
         HostRewriteSpecifier::AutoHostRewrite(auto) if !auto.value => None,
         HostRewriteSpecifier::AutoHostRewrite(_) => reader.unsupported("auto_host_rewrite"),
         HostRewriteSpecifier::HostRewrite(_) => reader.unsupported("host_rewrite"),

@@ -238,7 +238,7 @@ fn action() -> BoxedStrategy<RouteAction> {
     let host = prop_oneof![
         Just(HostRewrite::Literal(HeaderValue::from_static("other"))),
         name_of_header().prop_map(HostRewrite::Header),
-        substitution().prop_map(HostRewrite::PathRegex),
+        substitution().prop_map(|regex| HostRewrite::PathRegex(Box::new(regex))),
     ];
     let forward = (
         clusters,

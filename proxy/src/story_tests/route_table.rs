@@ -116,7 +116,7 @@ fn paths_and_hosts_are_rewritten_by_expressions() {
         let more = MoreForward { append_x_forwarded_host: true, ..MoreForward::default() };
         let forward = Forward {
             path_rewrite: Some(PathRewrite::Regex(Box::new(regex("^/t/([^/]+)(/.*)$", r"/\1/api\2")))),
-            host_rewrite: Some(HostRewrite::PathRegex(regex("^/t/([^/]+)/.*$", r"\1.example"))),
+            host_rewrite: Some(HostRewrite::PathRegex(Box::new(regex("^/t/([^/]+)/.*$", r"\1.example")))),
             more: Some(Box::new(more)),
             ..Forward::to("a")
         };

@@ -17,7 +17,6 @@ pub(super) fn encode(fault: &Fault) -> pb::HttpFault {
     let delay = |fraction, kind| FaultDelay {
         percentage: Some(text::encode_fraction(fraction)),
         fault_delay_secifier: kind,
-        ..Default::default()
     };
     let abort = |fraction, kind| pb::FaultAbort {
         percentage: Some(text::encode_fraction(fraction)),
