@@ -126,6 +126,7 @@ fn http(routes: &str, forward_client_certificate: bool) -> NetworkFilter {
         stream_idle_timeout: None,
         upgrades: vec!["websocket".into()],
         forward_proxy: false,
+        filters: weft_model::filter::HttpFilter::of_the_mesh(),
     })
 }
 
@@ -173,6 +174,7 @@ pub fn inbound_routes(cluster: &str) -> Resource {
         name: "inbound|http|80".into(),
         domains: vec!["*".into()],
         routes: vec![route("default", RouteMatch::any(), cluster, retry(conditions, false))],
+        ..VirtualHost::default()
     };
     Resource::Routes(RouteTable::new(cluster, vec![host]).into())
 }
@@ -184,6 +186,7 @@ pub fn any_host(cluster: &str) -> VirtualHost {
         name: "any".into(),
         domains: vec!["*".into()],
         routes: vec![route("default", RouteMatch::any(), cluster, outbound_retry())],
+        ..VirtualHost::default()
     }
 }
 
@@ -200,7 +203,8 @@ pub fn host_of_large_mesh(number: usize, [default, canary, beta]: [String; 3]) -
         invert: false,
         absent_as_empty: false,
     };
-    let with = |path: PathMatch, header| RouteMatch { path, headers: vec![header], query: Vec::new() };
+    let with =
+        |path: PathMatch, header| RouteMatch { path, headers: vec![header], query: Vec::new(), more: None };
     let beta_path = PathMatch::Prefix { prefix: "/beta/".into(), ignore_case: false };
     VirtualHost {
         name: format!("{full}:80").into(),
@@ -215,6 +219,7 @@ pub fn host_of_large_mesh(number: usize, [default, canary, beta]: [String; 3]) -
             route("beta", with(beta_path, header("x-user", begins_with("test-"))), &beta, outbound_retry()),
             route("default", RouteMatch::any(), &default, outbound_retry()),
         ],
+        ..VirtualHost::default()
     }
 }
 
@@ -234,7 +239,7 @@ fn route(name: &str, matches: RouteMatch, cluster: &str, retry: RetryPolicy) -> 
         action: RouteAction::Forward(Forward { retry: Some(retry), ..Forward::to(cluster) }),
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
-        fault: None,
+        filters: Default::default(),
         provenance: Vec::new(),
     }
 }
@@ -255,6 +260,7 @@ fn retry(conditions: RetryConditions, avoid_tried_endpoints: bool) -> RetryPolic
         conditions,
         status_codes: [].into(),
         per_try_timeout: None,
+        per_try_idle_timeout: None,
         backoff_base: RetryPolicy::BACKOFF_BASE,
         backoff_max: RetryPolicy::BACKOFF_MAX,
         idempotent_only: false,

@@ -88,6 +88,7 @@ fn route(hosts: usize) -> Benchmark {
             authority: black_box(&authority),
             path_and_query: "/reviews/17?page=2",
             headers: &headers,
+            random: 0,
         };
         black_box(table.route(&request).is_some());
     };

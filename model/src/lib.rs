@@ -5,9 +5,11 @@
 //! explains is the matcher that runs.
 
 pub mod listener;
+pub mod format;
 pub mod matcher;
 pub mod route;
 pub mod policy;
+pub mod filter;
 pub mod cluster;
 pub mod endpoint;
 pub mod tls;

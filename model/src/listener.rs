@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::filter::HttpFilter;
 use crate::provenance::Provenance;
 use crate::route::{RouteTable, WeightedCluster};
 use crate::tls::ServerContext;
@@ -167,6 +168,8 @@ pub struct HttpConnection {
     pub upgrades: Vec<Arc<str>>,
     /// Serve absolute-form requests and CONNECT to any destination of the routes, as a forward proxy (explicit mode).
     pub forward_proxy: bool,
+    /// What requests pass through, in this order, before they are sent on; responses in the other.
+    pub filters: Arc<[HttpFilter]>,
 }
 
 /// Which HTTP a client speaks.

@@ -160,6 +160,8 @@ pub enum ValueMatch {
     Present,
     /// It is there and its value looks so. Several values of a header are joined by commas first, as Envoy does.
     Value(StringMatch),
+    /// It is there, a whole number in decimal, and in the range: the first is in it, the last is not.
+    Range(i64, i64),
 }
 
 /// A condition on a header.
@@ -210,6 +212,8 @@ pub struct RequestFacts<'a> {
     pub path_and_query: &'a str,
     /// All headers.
     pub headers: &'a HeaderMap,
+    /// Drawn once for the request, evenly distributed: decides of shares of requests.
+    pub random: u32,
 }
 
 impl<'a> RequestFacts<'a> {
@@ -219,11 +223,24 @@ impl<'a> RequestFacts<'a> {
         self.path_and_query.split_once('?').map_or(self.path_and_query, |(path, _)| path)
     }
 
-    fn query(&self) -> &'a str {
+    /// What stands behind the `?`; empty when there is none.
+    #[must_use]
+    pub fn query(&self) -> &'a str {
         self.path_and_query.split_once('?').map_or("", |(_, query)| query)
     }
 
-    fn header(&self, key: &HeaderKey) -> Option<Cow<'a, str>> {
+    /// The first query parameter of a name, decoded.
+    #[must_use]
+    pub fn query_parameter(&self, wanted: &str) -> Option<Cow<'a, str>> {
+        self.query().split('&').find_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(name) == wanted).then(|| decoded(value))
+        })
+    }
+
+    /// A header's values, joined by commas.
+    #[must_use]
+    pub fn header(&self, key: &HeaderKey) -> Option<Cow<'a, str>> {
         let name = match key {
             HeaderKey::Header(name) => name,
             HeaderKey::Pseudo(PseudoHeader::Authority) => return Some(self.authority.into()),
@@ -251,9 +268,10 @@ impl HeaderMatch {
         let value = if self.absent_as_empty { value.or(Some("".into())) } else { value };
         let holds = match (&self.value, value) {
             // A missing header fulfils neither a condition on its value nor the inverse of one (Envoy's rule).
-            (ValueMatch::Value(_), None) => return false,
+            (ValueMatch::Value(_) | ValueMatch::Range(..), None) => return false,
             (ValueMatch::Present, value) => value.is_some(),
             (ValueMatch::Value(expected), Some(value)) => expected.matches(&value),
+            (ValueMatch::Range(from, to), Some(value)) => in_range(&value, *from, *to),
         };
         holds != self.invert
     }
@@ -272,15 +290,117 @@ impl QueryMatch {
     /// Whether the request fulfils the condition. Percent-encoding and `+` are decoded first.
     #[must_use]
     pub fn matches(&self, request: &RequestFacts<'_>) -> bool {
-        let found = request.query().split('&').find_map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (*decoded(name) == *self.name).then(|| decoded(value))
-        });
-        match (&self.value, found) {
+        match (&self.value, request.query_parameter(&self.name)) {
             (_, None) => false,
             (ValueMatch::Present, Some(_)) => true,
             (ValueMatch::Value(expected), Some(value)) => expected.matches(&value),
+            (ValueMatch::Range(from, to), Some(value)) => in_range(&value, *from, *to),
         }
+    }
+}
+
+fn in_range(text: &str, from: i64, to: i64) -> bool {
+    text.parse().is_ok_and(|number: i64| (from..to).contains(&number))
+}
+
+/// A condition on a cookie of the request.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CookieMatch {
+    /// Compared with regard to case.
+    pub name: Arc<str>,
+    /// How its value must look; quotation marks around it do not count.
+    pub value: StringMatch,
+    /// True when the condition must *not* hold; it then also holds where there is no such cookie.
+    pub invert: bool,
+}
+
+impl CookieMatch {
+    /// Whether the request fulfils the condition.
+    #[must_use]
+    pub fn matches(&self, request: &RequestFacts<'_>) -> bool {
+        let holds = cookie(request.headers, &self.name).is_some_and(|value| self.value.matches(value));
+        holds != self.invert
+    }
+}
+
+/// The first cookie of a name.
+#[must_use]
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let all = headers.get_all(http::header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"'))
+}
+
+/// What texts that an expression finds become: Envoy's `RegexMatchAndSubstitute`. Equal when its texts are.
+#[derive(Clone, Debug)]
+pub struct Substitution {
+    pattern: Arc<str>,
+    substitution: Arc<str>,
+    regex: Regex,
+    replacement: Box<str>,
+}
+
+impl PartialEq for Substitution {
+    fn eq(&self, other: &Self) -> bool {
+        self.pattern == other.pattern && self.substitution == other.substitution
+    }
+}
+
+impl Substitution {
+    /// `pattern` is found anywhere in a text; in `substitution` `\\0` to `\\9` stand for its groups, `\\\\` for a backslash.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the one or the other.
+    pub fn new(pattern: &str, substitution: &str) -> Result<Self, String> {
+        let regex = regex::RegexBuilder::new(pattern).size_limit(1 << 20).build();
+        let regex = regex.map_err(|error| format!("`{pattern}` is no regular expression: {error}"))?;
+        let mut replacement = String::new();
+        let mut rest = substitution.chars();
+        while let Some(char) = rest.next() {
+            match char {
+                '$' => replacement.push_str("$$"),
+                '\\' => match rest.next() {
+                    Some('\\') => replacement.push('\\'),
+                    Some(group)
+                        if group
+                            .to_digit(10)
+                            .is_some_and(|group| (group as usize) < regex.captures_len()) =>
+                    {
+                        replacement.push_str(&format!("${{{group}}}"));
+                    }
+                    _ => {
+                        return Err(format!(
+                            "`{substitution}` refers to a group that the pattern does not have"
+                        ));
+                    }
+                },
+                char => replacement.push(char),
+            }
+        }
+        Ok(Self {
+            pattern: pattern.into(),
+            substitution: substitution.into(),
+            regex,
+            replacement: replacement.into(),
+        })
+    }
+
+    /// The expression, as the user wrote it.
+    #[must_use]
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    /// What replaces it, as the user wrote it.
+    #[must_use]
+    pub fn substitution(&self) -> &str {
+        &self.substitution
+    }
+
+    /// The text in which everything that the expression finds is replaced.
+    #[must_use]
+    pub fn replace<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.regex.replace_all(text, &*self.replacement)
     }
 }
 

@@ -1,7 +1,14 @@
 use super::*;
 
 fn facts<'a>(path: &'a str, headers: &'a HeaderMap) -> RequestFacts<'a> {
-    RequestFacts { method: "GET", scheme: "http", authority: "reviews:9080", path_and_query: path, headers }
+    RequestFacts {
+        method: "GET",
+        scheme: "http",
+        authority: "reviews:9080",
+        path_and_query: path,
+        headers,
+        random: 0,
+    }
 }
 
 fn header(name: &str, value: ValueMatch) -> HeaderMatch {

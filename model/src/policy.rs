@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::format::Template;
+use crate::matcher::HeaderMatch;
+
 /// A share of requests, in millionths.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Fraction(u32);
@@ -118,6 +121,8 @@ pub struct RetryPolicy {
     pub status_codes: Arc<[u16]>,
     /// Bound on one attempt; none means the request's own.
     pub per_try_timeout: Option<Duration>,
+    /// Bound on the silence within one attempt; none: no bound.
+    pub per_try_idle_timeout: Option<Duration>,
     /// Mean wait before the first retry; doubles with each, with full jitter.
     pub backoff_base: Duration,
     /// Longest wait.
@@ -136,13 +141,35 @@ impl RetryPolicy {
     pub const BACKOFF_MAX: Duration = Duration::from_millis(250);
 }
 
-/// A fault that is injected on purpose.
+/// A fault that is injected on purpose
+/// (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/fault_filter>).
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Fault {
     /// Wait so long, for that share of requests.
     pub delay: Option<(Duration, Fraction)>,
     /// Answer so, for that share of requests.
     pub abort: Option<(Abort, Fraction)>,
+    /// Only requests to this cluster.
+    pub upstream_cluster: Option<Arc<str>>,
+    /// Only requests that fulfil all of it.
+    pub headers: Vec<HeaderMatch>,
+    /// So many requests have a fault at once, in one worker; none: no bound.
+    pub max_active: Option<u32>,
+    /// The request says how long it waits (`x-envoy-fault-delay-request`), for at most that share of requests.
+    pub delay_by_header: Option<Fraction>,
+    /// The request says how it is answered (`x-envoy-fault-abort-request`), for at most that share of requests.
+    pub abort_by_header: Option<Fraction>,
+}
+
+impl Fault {
+    /// Whether it never does anything.
+    #[must_use]
+    pub fn is_inert(&self) -> bool {
+        self.delay.is_none()
+            && self.abort.is_none()
+            && self.delay_by_header.is_none()
+            && self.abort_by_header.is_none()
+    }
 }
 
 /// How an aborted request is answered.
@@ -154,34 +181,132 @@ pub enum Abort {
     Grpc(u32),
 }
 
-/// Changes to a set of headers: removals first, then `set`, then `add` (Envoy applies them in this order).
+/// Changes to a set of headers. What is added is evaluated on the headers as they came; then removals are made, then
+/// values are replaced, then values are added, as Envoy does.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct HeaderMutations {
     /// Taken away.
     pub remove: Vec<HeaderName>,
-    /// Given this value alone.
-    pub set: Vec<(HeaderName, HeaderValue)>,
-    /// Given this value beside those they have.
-    pub add: Vec<(HeaderName, HeaderValue)>,
+    /// Given a value.
+    pub add: Vec<HeaderChange>,
+}
+
+/// One header that is given a value.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HeaderChange {
+    /// Which.
+    pub name: HeaderName,
+    /// What it says.
+    pub value: HeaderText,
+    /// What becomes of the values that are there.
+    pub action: AppendAction,
+}
+
+/// The value that a header is given.
+#[derive(Clone, PartialEq, Debug)]
+pub enum HeaderText {
+    /// Always the same.
+    Literal(HeaderValue),
+    /// With Envoy's command operators. One that comes out empty leaves the header as it is, unless it is kept.
+    Template {
+        /// The text.
+        template: Box<Template>,
+        /// Whether an empty value is a value (`keep_empty_value`).
+        keep_empty: bool,
+    },
+}
+
+/// What becomes of the values that a header has, when it is given another: Envoy's `HeaderAppendAction`
+/// (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto>).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AppendAction {
+    /// They stay.
+    AppendIfExistsOrAdd,
+    /// They stay, and the other is not added.
+    AddIfAbsent,
+    /// They go.
+    OverwriteIfExistsOrAdd,
+    /// They go; where there is none, there is none afterwards.
+    OverwriteIfExists,
+}
+
+impl HeaderChange {
+    /// The value replaces all others.
+    #[must_use]
+    pub fn set(name: HeaderName, value: HeaderValue) -> Self {
+        Self { name, value: HeaderText::Literal(value), action: AppendAction::OverwriteIfExistsOrAdd }
+    }
+
+    /// The value comes beside the others.
+    #[must_use]
+    pub fn append(name: HeaderName, value: HeaderValue) -> Self {
+        Self { name, value: HeaderText::Literal(value), action: AppendAction::AppendIfExistsOrAdd }
+    }
 }
 
 impl HeaderMutations {
+    /// Literal values only: `set` ones replace, `add` ones come beside.
+    #[must_use]
+    pub fn of(
+        remove: Vec<HeaderName>,
+        set: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+        add: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+    ) -> Self {
+        let set = set.into_iter().map(|(name, value)| HeaderChange::set(name, value));
+        let add = add.into_iter().map(|(name, value)| HeaderChange::append(name, value));
+        Self { remove, add: set.chain(add).collect() }
+    }
+
     /// Whether there is nothing to change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+        self.remove.is_empty() && self.add.is_empty()
     }
 
-    /// Applies the changes.
-    pub fn apply(&self, headers: &mut http::HeaderMap) {
+    /// Applies the changes; `evaluate` says what a template stands for, empty for nothing.
+    pub fn apply(
+        &self,
+        headers: &mut http::HeaderMap,
+        mut evaluate: impl FnMut(&Template, &http::HeaderMap) -> Vec<u8>,
+    ) {
+        let evaluated: Vec<Option<HeaderValue>> = self
+            .add
+            .iter()
+            .filter_map(|change| match &change.value {
+                HeaderText::Literal(_) => None,
+                HeaderText::Template { template, keep_empty } => {
+                    let text = evaluate(template, headers);
+                    Some(HeaderValue::from_bytes(&text).ok().filter(|value| *keep_empty || !value.is_empty()))
+                }
+            })
+            .collect();
         for name in &self.remove {
             headers.remove(name);
         }
-        for (name, value) in &self.set {
-            headers.insert(name.clone(), value.clone());
-        }
-        for (name, value) in &self.add {
-            headers.append(name.clone(), value.clone());
+        self.pass(headers, &evaluated, true);
+        self.pass(headers, &evaluated, false);
+    }
+
+    fn pass(&self, headers: &mut http::HeaderMap, evaluated: &[Option<HeaderValue>], overwriting: bool) {
+        use AppendAction as A;
+        let mut evaluated = evaluated.iter();
+        for HeaderChange { name, value, action } in &self.add {
+            let value = match value {
+                HeaderText::Literal(value) => Some(value),
+                HeaderText::Template { .. } => evaluated.next().and_then(Option::as_ref),
+            };
+            let Some(value) = value else { continue };
+            match action {
+                A::OverwriteIfExistsOrAdd if overwriting => drop(headers.insert(name, value.clone())),
+                A::OverwriteIfExists if overwriting && headers.contains_key(name) => {
+                    headers.insert(name, value.clone());
+                }
+                A::AppendIfExistsOrAdd if !overwriting => drop(headers.append(name, value.clone())),
+                A::AddIfAbsent if !overwriting && !headers.contains_key(name) => {
+                    headers.append(name, value.clone());
+                }
+                _ => {}
+            }
         }
     }
 }

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
-use crate::matcher::{HeaderMatch, PathMatch, QueryMatch, RequestFacts};
-use crate::policy::{Fault, Fraction, HeaderMutations, RetryPolicy};
+use crate::filter::FilterOverrides;
+use crate::matcher::{CookieMatch, HeaderMatch, PathMatch, QueryMatch, RequestFacts, Substitution};
+use crate::policy::{Fraction, HeaderMutations, RetryPolicy};
 use crate::provenance::Provenance;
 
 #[cfg(test)]
@@ -21,11 +22,27 @@ pub struct RouteTable {
     pub name: Arc<str>,
     /// In the order of configuration; a domain belongs to one of them.
     pub virtual_hosts: Vec<VirtualHost>,
+    /// For all requests of the table.
+    pub settings: LevelSettings,
+    /// In which order the levels' header changes are made. False: the route's first and the table's last, which then
+    /// has the last word; true: the other way round. A weighted cluster's always come first.
+    pub most_specific_header_mutations_wins: bool,
     index: DomainIndex,
 }
 
+/// What the table and each virtual host say of all their requests.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct LevelSettings {
+    /// Changes to the request before it is sent.
+    pub request_headers: HeaderMutations,
+    /// Changes to the response before it is returned.
+    pub response_headers: HeaderMutations,
+    /// How filters work here, where it is not as the listener says.
+    pub filters: FilterOverrides,
+}
+
 /// Routes for requests to some hosts.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Default, Debug)]
 pub struct VirtualHost {
     /// For people.
     pub name: Arc<str>,
@@ -33,6 +50,12 @@ pub struct VirtualHost {
     pub domains: Vec<Arc<str>>,
     /// The first that matches is taken.
     pub routes: Vec<Route>,
+    /// For all requests of the host.
+    pub settings: LevelSettings,
+    /// Requests that came without TLS are told to come again with it.
+    pub require_tls: bool,
+    /// The response says how many attempts there were, in `x-envoy-attempt-count`.
+    pub attempt_count_in_response: bool,
 }
 
 /// One rule: which requests, and what becomes of them.
@@ -48,8 +71,8 @@ pub struct Route {
     pub request_headers: HeaderMutations,
     /// Changes to the response before it is returned.
     pub response_headers: HeaderMutations,
-    /// Injected before the request is sent.
-    pub fault: Option<Fault>,
+    /// How filters work here, where it is not as the listener says.
+    pub filters: FilterOverrides,
     /// What the user wrote that led to this rule; the most specific first.
     pub provenance: Vec<Provenance>,
 }
@@ -63,13 +86,61 @@ pub struct RouteMatch {
     pub headers: Vec<HeaderMatch>,
     /// All must hold.
     pub query: Vec<QueryMatch>,
+    /// Rare conditions.
+    pub more: Option<Box<MoreConditions>>,
+}
+
+/// The conditions of a [`RouteMatch`] that few routes have.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct MoreConditions {
+    /// All must hold.
+    pub cookies: Vec<CookieMatch>,
+    /// Only gRPC's requests.
+    pub grpc: bool,
+    /// Only that share of requests; the others are for later routes.
+    pub fraction: Option<Fraction>,
+}
+
+impl MoreConditions {
+    fn match_all(&self, request: &RequestFacts<'_>) -> bool {
+        self.fraction.is_none_or(|fraction| fraction.includes(request.random))
+            && (!self.grpc || is_grpc(request.headers))
+            && self.cookies.iter().all(|cookie| cookie.matches(request))
+    }
+}
+
+/// Whether a request or response is gRPC's
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+#[must_use]
+pub fn is_grpc(headers: &http::HeaderMap) -> bool {
+    let Some(kind) = headers.get(http::header::CONTENT_TYPE) else { return false };
+    match kind.as_bytes().strip_prefix(b"application/grpc") {
+        Some(rest) => rest.is_empty() || matches!(rest[0], b'+' | b';'),
+        None => false,
+    }
+}
+
+impl Route {
+    /// A rule without a name, header changes or provenance.
+    #[must_use]
+    pub fn new(matches: RouteMatch, action: RouteAction) -> Self {
+        Self {
+            name: "".into(),
+            matches,
+            action,
+            request_headers: HeaderMutations::default(),
+            response_headers: HeaderMutations::default(),
+            filters: FilterOverrides::default(),
+            provenance: Vec::new(),
+        }
+    }
 }
 
 impl RouteMatch {
     /// Every request.
     #[must_use]
     pub fn any() -> Self {
-        Self { path: PathMatch::any(), headers: Vec::new(), query: Vec::new() }
+        Self { path: PathMatch::any(), headers: Vec::new(), query: Vec::new(), more: None }
     }
 
     /// Whether the request fulfils all of it.
@@ -78,6 +149,7 @@ impl RouteMatch {
         self.path.matches(request.path())
             && self.headers.iter().all(|header| header.matches(request))
             && self.query.iter().all(|query| query.matches(request))
+            && self.more.as_ref().is_none_or(|more| more.match_all(request))
     }
 }
 
@@ -95,7 +167,8 @@ pub enum RouteAction {
 /// Sends a request on.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Forward {
-    /// Where to; one is drawn by weight. Not empty; a sum of 0 means that nothing is sent (503).
+    /// Where to; one is drawn by weight. Empty only when a header names the cluster; a sum of 0 means that nothing is
+    /// sent (503).
     pub clusters: Vec<WeightedCluster>,
     /// Bound on the whole exchange, retries included. None: no bound.
     pub timeout: Option<Duration>,
@@ -106,9 +179,79 @@ pub struct Forward {
     /// Changes the path.
     pub path_rewrite: Option<PathRewrite>,
     /// Replaces `Host`.
-    pub host_rewrite: Option<HeaderValue>,
+    pub host_rewrite: Option<HostRewrite>,
     /// Copies sent elsewhere, their answers ignored.
     pub mirrors: Vec<Mirror>,
+    /// What few routes say.
+    pub more: Option<Box<MoreForward>>,
+}
+
+/// What few routes say of how a request is sent on.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct MoreForward {
+    /// The request names the cluster in this header; [`Forward::clusters`] is empty then.
+    pub cluster_header: Option<HeaderName>,
+    /// The request says in this header, as a whole number, which of the weighted clusters it goes to.
+    pub random_value_header: Option<HeaderName>,
+    /// When `Host` is replaced, what it was is added to `x-forwarded-host`.
+    pub append_x_forwarded_host: bool,
+    /// Status of the answer when the cluster is not known: 503 (none), 404 or 500.
+    pub cluster_not_found: Option<u16>,
+    /// Bound on the whole stream; unlike the time-out it also ends streams that have answered. None: no bound.
+    pub max_stream_duration: Option<Duration>,
+    /// gRPC's own time-out (`grpc-timeout`) is obeyed.
+    pub grpc_timeout: Option<GrpcTimeout>,
+    /// Tokens of `Upgrade` that are let through (true) or not (false), whatever the listener says.
+    pub upgrades: Vec<(Arc<str>, bool)>,
+}
+
+/// How gRPC's own time-out is obeyed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GrpcTimeout {
+    /// The longest that is granted; none: any.
+    pub most: Option<Duration>,
+    /// Taken from the client's, so that the answer comes in time.
+    pub offset: Duration,
+}
+
+impl GrpcTimeout {
+    /// The bound for a request with such a `grpc-timeout`, if it has one.
+    #[must_use]
+    pub fn bound(self, header: Option<&str>) -> Option<Duration> {
+        let asked = header.and_then(grpc_timeout)?;
+        let asked = asked.checked_sub(self.offset).unwrap_or(asked);
+        Some(self.most.map_or(asked, |most| asked.min(most)))
+    }
+}
+
+/// At most eight digits and a unit
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>, "Timeout").
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+/// What `Host` becomes.
+#[derive(Clone, PartialEq, Debug)]
+pub enum HostRewrite {
+    /// Always the same.
+    Literal(HeaderValue),
+    /// What this header of the request says; without it, `Host` stays.
+    Header(HeaderName),
+    /// What the path, without its query, becomes by a substitution.
+    PathRegex(Box<Substitution>),
 }
 
 /// One of several destinations.
@@ -122,6 +265,10 @@ pub struct WeightedCluster {
     pub request_headers: HeaderMutations,
     /// Changes to responses that come from here.
     pub response_headers: HeaderMutations,
+    /// How filters work for requests that go here, where it is not as the route says.
+    pub filters: FilterOverrides,
+    /// Replaces `Host`, instead of the route's.
+    pub host_rewrite: Option<HeaderValue>,
 }
 
 impl WeightedCluster {
@@ -133,6 +280,8 @@ impl WeightedCluster {
             weight,
             request_headers: HeaderMutations::default(),
             response_headers: HeaderMutations::default(),
+            filters: FilterOverrides::default(),
+            host_rewrite: None,
         }
     }
 }
@@ -144,6 +293,8 @@ pub enum PathRewrite {
     Prefix(Arc<str>),
     /// The whole path becomes this.
     Full(Arc<str>),
+    /// What an expression finds in it becomes something else.
+    Regex(Box<Substitution>),
 }
 
 /// A copy of requests.
@@ -168,14 +319,23 @@ pub struct Redirect {
     pub port: Option<u16>,
     /// None: the request's.
     pub path: Option<PathRewrite>,
+    /// Whether the request's query goes.
+    pub strip_query: bool,
+}
+
+/// To where the request came from, with 301.
+impl Default for Redirect {
+    fn default() -> Self {
+        Self { status: 301, scheme: None, host: None, port: None, path: None, strip_query: false }
+    }
 }
 
 /// The proxy's own answer.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DirectResponse {
     /// 200..=599.
     pub status: u16,
-    /// At most 4 KiB.
+    /// At most 4 KiB, if the table says nothing else.
     pub body: Arc<str>,
 }
 
@@ -191,7 +351,14 @@ impl Forward {
             path_rewrite: None,
             host_rewrite: None,
             mirrors: Vec::new(),
+            more: None,
         }
+    }
+
+    /// Whether the request names the cluster, and in which header.
+    #[must_use]
+    pub fn cluster_header(&self) -> Option<&HeaderName> {
+        self.more.as_ref()?.cluster_header.as_ref()
     }
 
     /// The destination of a request that drew `random` (any number, evenly distributed); none when all weights are 0.
@@ -217,7 +384,13 @@ impl RouteTable {
     #[must_use]
     pub fn new(name: &str, virtual_hosts: Vec<VirtualHost>) -> Self {
         let index = DomainIndex::new(&virtual_hosts);
-        Self { name: name.into(), virtual_hosts, index }
+        Self {
+            name: name.into(),
+            virtual_hosts,
+            settings: LevelSettings::default(),
+            most_specific_header_mutations_wins: false,
+            index,
+        }
     }
 
     /// The virtual host for an authority; Envoy's order: exact, longest suffix wild card, longest prefix wild card, `*`.

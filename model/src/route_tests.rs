@@ -10,10 +10,7 @@ fn route(name: &str, path: &str) -> Route {
             ..RouteMatch::any()
         },
         action: RouteAction::Forward(Forward::to(name)),
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
-        fault: None,
-        provenance: Vec::new(),
+        ..Route::new(RouteMatch::any(), RouteAction::Forward(Forward::to(name)))
     }
 }
 
@@ -22,6 +19,7 @@ fn host(name: &str, domains: &[&str]) -> VirtualHost {
         name: name.into(),
         domains: domains.iter().map(|d| (*d).into()).collect(),
         routes: vec![route(name, "/")],
+        ..VirtualHost::default()
     }
 }
 
@@ -62,6 +60,7 @@ fn the_first_route_that_matches_is_taken() {
         authority: "x",
         path_and_query: path,
         headers: &headers,
+        random: 0,
     };
     assert_eq!(&*table.route(&facts("/a/b?q")).unwrap().name, "a");
     assert_eq!(&*table.route(&facts("/b")).unwrap().name, "all");

@@ -9,10 +9,15 @@ fn a_reference_to_nothing_is_named() {
         action: RouteAction::Forward(Forward::to("outbound|80||gone")),
         request_headers: Default::default(),
         response_headers: Default::default(),
-        fault: None,
+        filters: Default::default(),
         provenance: Vec::new(),
     };
-    let host = VirtualHost { name: "h".into(), domains: vec!["*".into()], routes: vec![route] };
+    let host = VirtualHost {
+        name: "h".into(),
+        domains: vec!["*".into()],
+        routes: vec![route],
+        ..VirtualHost::default()
+    };
     let mut snapshot = Snapshot::default();
     snapshot.routes.insert("t".into(), Arc::new(RouteTable::new("t", vec![host])));
     assert_eq!(

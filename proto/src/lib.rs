@@ -44,22 +44,31 @@ pub mod xds {
     pub use envoy_types::pb::envoy::config::accesslog::v3 as accesslog;
     pub use envoy_types::pb::envoy::config::bootstrap::v3 as bootstrap;
     pub use envoy_types::pb::envoy::config::cluster::v3 as cluster;
+    pub use envoy_types::pb::envoy::config::common::mutation_rules::v3 as mutation_rules;
     pub use envoy_types::pb::envoy::config::core::v3 as core;
     pub use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
     pub use envoy_types::pb::envoy::config::listener::v3 as listener;
+    pub use envoy_types::pb::envoy::config::rbac::v3 as rbac_rules;
     pub use envoy_types::pb::envoy::config::route::v3 as route;
     pub use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as fault_common;
     pub use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
     pub use envoy_types::pb::envoy::extensions::filters::http::router::v3 as router;
+    pub use envoy_types::pb::envoy::extensions::filters::http::{
+        buffer::v3 as buffer, cors::v3 as cors, ext_authz::v3 as ext_authz,
+        header_mutation::v3 as header_mutation, health_check::v3 as health_check, jwt_authn::v3 as jwt_authn,
+        local_ratelimit::v3 as local_rate_limit, rbac::v3 as rbac,
+    };
     pub use envoy_types::pb::envoy::extensions::filters::listener::{
         http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
         tls_inspector::v3 as tls_inspector,
     };
     pub use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+    pub use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as network_rbac;
     pub use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
     pub use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3 as raw_buffer;
     pub use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
     pub use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream_http;
+    pub use envoy_types::pb::envoy::service::auth::v3 as auth_service;
     pub use envoy_types::pb::envoy::service::discovery::v3 as discovery;
     pub use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
     pub use envoy_types::pb::envoy::r#type::v3 as kind;

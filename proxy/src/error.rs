@@ -59,6 +59,10 @@ pub enum ResponseFlag {
     StreamIdleTimeout,
     /// An overload or size limit of this proxy.
     OverloadManager,
+    /// A rate limit was reached.
+    RateLimited,
+    /// A service said that it is not allowed.
+    UnauthorizedExternalService,
 }
 
 impl ResponseFlag {
@@ -82,6 +86,8 @@ impl ResponseFlag {
             Self::UpstreamRequestTimeout => "UT",
             Self::StreamIdleTimeout => "SI",
             Self::OverloadManager => "OM",
+            Self::RateLimited => "RL",
+            Self::UnauthorizedExternalService => "UAEX",
         }
     }
 }
@@ -113,7 +119,7 @@ impl ResponseFlags {
 impl fmt::Display for ResponseFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use ResponseFlag as F;
-        const ALL: [ResponseFlag; 16] = [
+        const ALL: [ResponseFlag; 18] = [
             F::DownstreamProtocolError,
             F::DownstreamConnectionTermination,
             F::DelayInjected,
@@ -130,6 +136,8 @@ impl fmt::Display for ResponseFlags {
             F::UpstreamRequestTimeout,
             F::StreamIdleTimeout,
             F::OverloadManager,
+            F::RateLimited,
+            F::UnauthorizedExternalService,
         ];
         let mut separator = "";
         for flag in ALL.into_iter().filter(|flag| self.contains(*flag)) {

@@ -31,11 +31,14 @@ async fn story(
 ) -> Result<Response<Body>, ProxyError> {
     note_peer(context, downstream, request);
     phases::refuse_connect(request, downstream)?;
-    phases::normalise(request, downstream)?;
+    phases::normalise(request)?;
     client_certificate::forward(request.headers_mut(), downstream.client_certificate.as_ref());
     phases::identify(context, request, downstream);
     let routes = phases::routes(downstream)?;
-    let route = phases::choose_route(&routes, request, downstream.scheme)?;
+    let route = match phases::choose_route(&routes, request, downstream.scheme) {
+        Ok(route) => route,
+        Err(error) => return Box::pin(phases::unrouted(context, request, error)).await,
+    };
     context.route = Some(route.clone());
     let destination = Some(OriginalDestination::of(downstream.record().local));
     let mut response = phases::act(context, &route, request, destination).await?;

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use http::{HeaderValue, Method, Request, Response, header};
 use weft_model::cluster::ClusterName;
-use weft_model::policy::HeaderMutations;
 use weft_model::route::{Forward, Route, RouteAction, RouteMatch};
 
 use crate::body::Body;
@@ -37,13 +36,15 @@ async fn story(
         return tunnel::open(downstream, &routes, request);
     }
     phases::refuse_connect(request, downstream)?;
-    phases::normalise(request, downstream)?;
+    phases::normalise(request)?;
     let destination = destination(downstream, forward_proxy, request);
     phases::identify(context, request, downstream);
     let route = match (phases::choose_route(&routes, request, downstream.scheme), destination) {
         (Ok(route), _) => route,
         (Err(_), Destination::Address(_)) => passthrough(),
-        (Err(error), Destination::Routed(_)) => return Err(error),
+        (Err(error), Destination::Routed(_)) => {
+            return Box::pin(phases::unrouted(context, request, error)).await;
+        }
     };
     context.route = Some(route.clone());
     phases::act(context, &route, request, Some(destination.original())).await
@@ -94,13 +95,9 @@ fn address_of(authority: &str) -> Option<SocketAddr> {
 
 /// The rule for requests to an address that no service has: to that address, as it is.
 fn passthrough() -> ChosenRoute {
+    let action = RouteAction::Forward(Forward::to(ClusterName::PASSTHROUGH));
     ChosenRoute::only(Route {
         name: ClusterName::PASSTHROUGH.into(),
-        matches: RouteMatch::any(),
-        action: RouteAction::Forward(Forward::to(ClusterName::PASSTHROUGH)),
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
-        fault: None,
-        provenance: Vec::new(),
+        ..Route::new(RouteMatch::any(), action)
     })
 }

@@ -34,10 +34,15 @@ fn write_resources(file: &Path, address: SocketAddr) {
         action: RouteAction::Respond(DirectResponse { status: 200, body: "served".into() }),
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
-        fault: None,
+        filters: Default::default(),
         provenance: Vec::new(),
     };
-    let host = VirtualHost { name: "all".into(), domains: vec!["*".into()], routes: vec![route] };
+    let host = VirtualHost {
+        name: "all".into(),
+        domains: vec!["*".into()],
+        routes: vec![route],
+        ..VirtualHost::default()
+    };
     let http = HttpConnection {
         stat_prefix: "test".into(),
         codec: Codec::Auto,
@@ -46,6 +51,7 @@ fn write_resources(file: &Path, address: SocketAddr) {
         stream_idle_timeout: None,
         upgrades: Vec::new(),
         forward_proxy: false,
+        filters: weft_model::filter::HttpFilter::of_the_mesh(),
     };
     let listener = Listener {
         name: "test".into(),

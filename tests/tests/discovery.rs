@@ -44,10 +44,15 @@ fn table(name: &str, cluster: &str) -> Resource {
         action: RouteAction::Forward(Forward::to(cluster)),
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
-        fault: None,
+        filters: Default::default(),
         provenance: Vec::new(),
     };
-    let host = VirtualHost { name: "all".into(), domains: vec!["*".into()], routes: vec![route] };
+    let host = VirtualHost {
+        name: "all".into(),
+        domains: vec!["*".into()],
+        routes: vec![route],
+        ..VirtualHost::default()
+    };
     Resource::Routes(RouteTable::new(name, vec![host]).into())
 }
 
@@ -60,6 +65,7 @@ fn listener(name: &str, routes: &str) -> Resource {
         stream_idle_timeout: None,
         upgrades: Vec::new(),
         forward_proxy: false,
+        filters: weft_model::filter::HttpFilter::of_the_mesh(),
     };
     let chain = FilterChain {
         name: "default".into(),

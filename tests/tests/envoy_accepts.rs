@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue};
 use prost::Message;
 use weft_model::cluster::*;
 use weft_model::endpoint::*;
+use weft_model::filter::FilterOverrides;
 use weft_model::listener::*;
 use weft_model::matcher::*;
 use weft_model::policy::*;
@@ -196,10 +197,7 @@ fn forward() -> Forward {
     Forward {
         clusters: vec![
             WeightedCluster {
-                request_headers: HeaderMutations {
-                    set: vec![header("x-canary", "100% yes")],
-                    ..Default::default()
-                },
+                request_headers: HeaderMutations::of(Vec::new(), [header("x-canary", "100% yes")], []),
                 ..WeightedCluster::new("a", 90)
             },
             WeightedCluster::new("b", 10),
@@ -216,14 +214,16 @@ fn forward() -> Forward {
                 .and(RetryConditions::STATUS_CODES),
             status_codes: vec![503].into(),
             per_try_timeout: Some(Duration::from_millis(500)),
+            per_try_idle_timeout: None,
             backoff_base: RetryPolicy::BACKOFF_BASE,
             backoff_max: RetryPolicy::BACKOFF_MAX,
             idempotent_only: true,
             avoid_tried_endpoints: true,
         }),
         path_rewrite: None,
-        host_rewrite: Some(HeaderValue::from_static("other.example")),
+        host_rewrite: Some(HostRewrite::Literal(HeaderValue::from_static("other.example"))),
         mirrors: vec![Mirror { cluster: "b".into(), fraction: Fraction::from_percent(12.5) }],
+        more: None,
     }
 }
 
@@ -247,18 +247,20 @@ fn rule(path: PathMatch, action: RouteAction) -> Route {
             path,
             headers: vec![exact("end-user", "jason", false), method],
             query: vec![query],
+            more: None,
         },
         action,
-        request_headers: HeaderMutations {
-            remove: vec![HeaderName::from_static("x-secret")],
-            set: vec![header("x-set", "")],
-            add: vec![header("x-add", "a%b")],
-        },
-        response_headers: HeaderMutations { add: vec![header("x-answered", "yes")], ..Default::default() },
-        fault: Some(Fault {
+        request_headers: HeaderMutations::of(
+            vec![HeaderName::from_static("x-secret")],
+            [header("x-set", "")],
+            [header("x-add", "a%b")],
+        ),
+        response_headers: HeaderMutations::of(Vec::new(), [], [header("x-answered", "yes")]),
+        filters: FilterOverrides::fault(Some(Fault {
             delay: Some((Duration::from_millis(5), Fraction::from_percent(10.0))),
             abort: Some((Abort::Http(503), Fraction::from_percent(0.1))),
-        }),
+            ..Fault::default()
+        })),
         provenance: provenance(),
     }
 }
@@ -272,6 +274,7 @@ fn table() -> RouteTable {
             host: Some("example.org".into()),
             port: Some(8443),
             path,
+            strip_query: false,
         })
     };
     let nothing = RouteAction::Forward(Forward { clusters: vec![WeightedCluster::new("a", 0)], ..forward() });
@@ -296,6 +299,7 @@ fn table() -> RouteTable {
         name: name.into(),
         domains: domains.iter().map(|domain| Arc::from(*domain)).collect(),
         routes,
+        ..VirtualHost::default()
     };
     let hosts = vec![
         host("reviews", &["reviews", "reviews:9080", "reviews.default:*", "*.example.org"], routes.clone()),
@@ -313,6 +317,7 @@ fn http(routes: RouteSource, forward_proxy: bool) -> NetworkFilter {
         stream_idle_timeout: None,
         upgrades: vec!["websocket".into()],
         forward_proxy,
+        filters: weft_model::filter::HttpFilter::of_the_mesh(),
     })
 }
 

@@ -91,6 +91,7 @@ impl Mesh {
             authority: "reviews:9080",
             path_and_query: path,
             headers: &headers,
+            random: 0,
         };
         table.route(&facts).cloned()
     }

@@ -9,14 +9,13 @@ use crate::source::words;
 
 /// The same changes; removals come first, as everywhere.
 pub(super) fn headers(changes: &words::HeaderChanges) -> HeaderMutations {
-    HeaderMutations { remove: changes.remove.clone(), set: changes.set.clone(), add: changes.add.clone() }
+    HeaderMutations::of(changes.remove.clone(), changes.set.iter().cloned(), changes.add.iter().cloned())
 }
 
 /// Both, one after the other.
 pub(super) fn joined(first: &HeaderMutations, second: &HeaderMutations) -> HeaderMutations {
     let mut all = first.clone();
     all.remove.extend(second.remove.iter().cloned());
-    all.set.extend(second.set.iter().cloned());
     all.add.extend(second.add.iter().cloned());
     all
 }

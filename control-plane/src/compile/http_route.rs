@@ -10,7 +10,8 @@ use weft_model::matcher::{
 };
 use weft_model::policy::HeaderMutations;
 use weft_model::route::{
-    DirectResponse, Forward, PathRewrite, Redirect, Route, RouteAction, RouteMatch, WeightedCluster,
+    DirectResponse, Forward, HostRewrite, PathRewrite, Redirect, Route, RouteAction, RouteMatch,
+    WeightedCluster,
 };
 
 use super::outbound::cluster_name;
@@ -97,7 +98,7 @@ fn route(world: &World, object: &Arc<Object>, rule: &HttpRouteRule, matches: &Ht
         action: action(world, rule, &filters),
         request_headers: filters.request,
         response_headers: filters.response,
-        fault: None,
+        filters: Default::default(),
         provenance: vec![object.provenance(&matches.field)],
     }
 }
@@ -113,6 +114,7 @@ fn action(world: &World, rule: &HttpRouteRule, filters: &Filters<'_>) -> RouteAc
             host: redirect.hostname.as_ref().map(|host| host.as_str().into()),
             port: redirect.port.map(|port| port.get()).or(scheme_port),
             path: redirect.path.as_ref().map(path_rewrite),
+            strip_query: false,
         });
     }
     if rule.backends.is_empty() {
@@ -127,8 +129,12 @@ fn action(world: &World, rule: &HttpRouteRule, filters: &Filters<'_>) -> RouteAc
         idle_timeout: None,
         retry: retry::http_route(rule.retry.as_ref(), rule.timeouts),
         path_rewrite: filters.path.map(path_rewrite),
-        host_rewrite: filters.host.and_then(|host| HeaderValue::from_str(host).ok()),
+        host_rewrite: filters
+            .host
+            .and_then(|host| HeaderValue::from_str(host).ok())
+            .map(HostRewrite::Literal),
         mirrors: Vec::new(),
+        more: None,
     })
 }
 
@@ -140,6 +146,7 @@ fn weighted(world: &World, backend: &HttpBackend) -> WeightedCluster {
         weight: backend.weight,
         request_headers: filters.request,
         response_headers: filters.response,
+        ..WeightedCluster::new("", 0)
     }
 }
 
@@ -211,5 +218,10 @@ fn conditions(matches: &HttpRouteMatch) -> RouteMatch {
         matches.headers.iter().map(|h| condition(HeaderKey::Header(h.name.clone()), value(&h.value)));
     let query =
         matches.query_params.iter().map(|q| QueryMatch { name: q.name.clone(), value: value(&q.value) });
-    RouteMatch { path, headers: method.into_iter().chain(headers).collect(), query: query.collect() }
+    RouteMatch {
+        path,
+        headers: method.into_iter().chain(headers).collect(),
+        query: query.collect(),
+        more: None,
+    }
 }

@@ -272,13 +272,14 @@ fn http(stat_prefix: &str, cluster: &str, port: &AppPort, mutual_tls: bool) -> N
         action: RouteAction::Forward(Forward::to(cluster)),
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
-        fault: None,
+        filters: Default::default(),
         provenance: port.provenance.clone(),
     };
     let host = VirtualHost {
         name: format!("inbound|http|{}", port.number).into(),
         domains: vec!["*".into()],
         routes: vec![route],
+        ..VirtualHost::default()
     };
     NetworkFilter::Http(HttpConnection {
         stat_prefix: stat_prefix.into(),
@@ -289,5 +290,6 @@ fn http(stat_prefix: &str, cluster: &str, port: &AppPort, mutual_tls: bool) -> N
         stream_idle_timeout: None,
         upgrades: vec!["websocket".into()],
         forward_proxy: false,
+        filters: weft_model::filter::HttpFilter::of_the_mesh(),
     })
 }

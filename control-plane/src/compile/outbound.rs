@@ -128,6 +128,7 @@ fn http(table: &str) -> HttpConnection {
         stream_idle_timeout: None,
         upgrades: vec!["websocket".into()],
         forward_proxy: false,
+        filters: weft_model::filter::HttpFilter::of_the_mesh(),
     }
 }
 
@@ -259,7 +260,12 @@ fn virtual_host(
     let with_port = domains.iter().map(|name| Arc::from(format!("{name}:{}", port.number)));
     // The name alone means port 80, as in a URL.
     let bare = domains.iter().filter(|_| port.number == 80).cloned();
-    VirtualHost { name: table_name(service, port).into(), domains: with_port.chain(bare).collect(), routes }
+    VirtualHost {
+        name: table_name(service, port).into(),
+        domains: with_port.chain(bare).collect(),
+        routes,
+        ..VirtualHost::default()
+    }
 }
 
 /// Name of the cluster for a service port, or a subset of it.

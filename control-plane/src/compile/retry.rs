@@ -24,6 +24,7 @@ pub(super) fn default() -> RetryPolicy {
         conditions: DEFAULT_CONDITIONS,
         status_codes: Arc::new([503]),
         per_try_timeout: None,
+        per_try_idle_timeout: None,
         backoff_base: RetryPolicy::BACKOFF_BASE,
         backoff_max: RetryPolicy::BACKOFF_MAX,
         idempotent_only: true,
@@ -40,6 +41,7 @@ pub(super) fn virtual_service(retry: &HttpRetry) -> Option<RetryPolicy> {
     let mut policy = RetryPolicy {
         retries: retry.attempts,
         per_try_timeout: retry.per_try_timeout,
+        per_try_idle_timeout: None,
         backoff_base: base,
         backoff_max: base * 10,
         avoid_tried_endpoints: retry.retry_ignore_previous_hosts,
@@ -107,6 +109,7 @@ pub(super) fn http_route(retry: Option<&HttpRouteRetry>, timeouts: HttpRouteTime
         conditions: connection.and(codes),
         status_codes: retry.codes.clone().into(),
         per_try_timeout,
+        per_try_idle_timeout: None,
         backoff_base: base,
         backoff_max: base * 10,
         idempotent_only: false,

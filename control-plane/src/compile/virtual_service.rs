@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use weft_model::filter::FilterOverrides;
 use weft_model::matcher::{HeaderKey, HeaderMatch, PathMatch, PseudoHeader, QueryMatch, ValueMatch};
 use weft_model::policy::{Abort, Fault, HeaderMutations};
 use weft_model::route::{
-    DirectResponse, Forward, PathRewrite, Redirect, Route, RouteAction, RouteMatch, WeightedCluster,
+    DirectResponse, Forward, HostRewrite, PathRewrite, Redirect, Route, RouteAction, RouteMatch,
+    WeightedCluster,
 };
 
 use super::outbound::cluster_name;
@@ -81,7 +83,7 @@ fn default_route(service: &WorldService, port: &ServicePort) -> Route {
         }),
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
-        fault: None,
+        filters: Default::default(),
         provenance: vec![provenance],
     }
 }
@@ -151,7 +153,7 @@ impl Compile<'_> {
             action: self.action(rule, matched),
             request_headers: convert::headers(&rule.headers.request),
             response_headers: convert::headers(&rule.headers.response),
-            fault: rule.fault.as_ref().map(fault),
+            filters: FilterOverrides::fault(rule.fault.as_ref().map(fault)),
             provenance: vec![self.object.provenance(field)],
         }
     }
@@ -164,6 +166,7 @@ impl Compile<'_> {
                     weight: to.weight,
                     request_headers: convert::headers(&to.headers.request),
                     response_headers: convert::headers(&to.headers.response),
+                    ..WeightedCluster::new("", 0)
                 });
                 let rewrite = rule.rewrite.as_ref();
                 let is_prefix = matched
@@ -188,8 +191,10 @@ impl Compile<'_> {
                     path_rewrite: rewrite.and_then(|r| r.uri.as_ref()).map(path),
                     host_rewrite: rewrite
                         .and_then(|r| r.authority.as_ref())
-                        .and_then(|authority| HeaderValue::from_str(authority).ok()),
+                        .and_then(|authority| HeaderValue::from_str(authority).ok())
+                        .map(HostRewrite::Literal),
                     mirrors: Vec::new(),
+                    more: None,
                 })
             }
             HttpAction::Redirect(redirect) => RouteAction::Redirect(Redirect {
@@ -204,6 +209,7 @@ impl Compile<'_> {
                     Some(RedirectPort::FromRequestPort) | None => None,
                 },
                 path: redirect.uri.clone().map(PathRewrite::Full),
+                strip_query: false,
             }),
             HttpAction::DirectResponse(response) => RouteAction::Respond(DirectResponse {
                 status: response.status.as_u16(),
@@ -223,6 +229,7 @@ fn fault(fault: &HttpFault) -> Fault {
             };
             (status, convert::fraction(abort.percentage))
         }),
+        ..Fault::default()
     }
 }
 
@@ -263,6 +270,7 @@ fn conditions(matches: &HttpMatchRequest) -> RouteMatch {
             .iter()
             .map(|(name, condition)| QueryMatch { name: name.clone(), value: value(condition) })
             .collect(),
+        more: None,
     }
 }
 

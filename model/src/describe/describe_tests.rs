@@ -18,6 +18,7 @@ fn canary() -> RouteTable {
         conditions: RetryConditions::CONNECT_FAILURE.and(RetryConditions::RESET),
         status_codes: [503].into(),
         per_try_timeout: Some(Duration::from_millis(250)),
+        per_try_idle_timeout: None,
         backoff_base: RetryPolicy::BACKOFF_BASE,
         backoff_max: RetryPolicy::BACKOFF_MAX,
         idempotent_only: true,
@@ -45,17 +46,24 @@ fn canary() -> RouteTable {
             path: PathMatch::Regex(FullRegex::new("/api/v[0-9]+").unwrap()),
             headers: vec![user, method],
             query: Vec::new(),
+            more: None,
         },
         action: RouteAction::Forward(forward),
-        request_headers: HeaderMutations {
-            set: vec![("x-canary".parse().unwrap(), "yes".parse().unwrap())],
-            ..HeaderMutations::default()
-        },
+        request_headers: HeaderMutations::of(
+            Vec::new(),
+            [("x-canary".parse().unwrap(), "yes".parse().unwrap())],
+            [],
+        ),
         response_headers: HeaderMutations::default(),
-        fault: None,
+        filters: Default::default(),
         provenance: vec![Provenance { object, generation: 3, field: "spec.http[0]".into() }],
     };
-    let host = VirtualHost { name: "reviews".into(), domains: vec!["reviews".into()], routes: vec![route] };
+    let host = VirtualHost {
+        name: "reviews".into(),
+        domains: vec!["reviews".into()],
+        routes: vec![route],
+        ..VirtualHost::default()
+    };
     RouteTable::new("9080", vec![host])
 }
 

@@ -84,6 +84,7 @@ fn filter(filter: &NetworkFilter) -> Value {
                 "forward_client_certificate": http.forward_client_certificate,
                 "stream_idle_timeout": http.stream_idle_timeout.map(seconds),
                 "upgrades": http.upgrades,
+                "filters": http.filters.iter().map(|filter| &*filter.name).collect::<Vec<_>>(),
                 "forward_proxy": http.forward_proxy,
             }})
         }

@@ -3,19 +3,52 @@
 use serde_json::{Value, json};
 
 use super::seconds;
-use crate::matcher::{HeaderKey, PathMatch, PseudoHeader, StringMatch, StringPattern, ValueMatch};
-use crate::policy::{Abort, HeaderMutations, RetryPolicy};
-use crate::route::{Forward, PathRewrite, Route, RouteAction, RouteMatch, RouteTable};
+use crate::filter::{FilterOverrides, HttpFilter, RouteFilter};
+use crate::matcher::{
+    HeaderKey, PathMatch, PseudoHeader, StringMatch, StringPattern, Substitution, ValueMatch,
+};
+use crate::policy::{Abort, AppendAction, HeaderMutations, HeaderText, RetryPolicy};
+use crate::route::{
+    Forward, HostRewrite, LevelSettings, PathRewrite, Route, RouteAction, RouteMatch, RouteTable,
+};
 
 pub(super) fn table(table: &RouteTable) -> Value {
     let hosts = table.virtual_hosts.iter().map(|host| {
-        json!({
+        let mut text = json!({
             "name": host.name,
             "domains": host.domains,
             "routes": host.routes.iter().map(route).collect::<Vec<_>>(),
-        })
+        });
+        level(&host.settings, &mut text);
+        text
     });
-    json!({ "name": table.name, "virtual_hosts": hosts.collect::<Vec<_>>() })
+    let mut text = json!({ "name": table.name, "virtual_hosts": hosts.collect::<Vec<_>>() });
+    level(&table.settings, &mut text);
+    text
+}
+
+/// What a level says of all its requests; most say nothing.
+fn level(settings: &LevelSettings, text: &mut Value) {
+    for (key, mutations) in
+        [("request_headers", &settings.request_headers), ("response_headers", &settings.response_headers)]
+    {
+        if !mutations.is_empty() {
+            text[key] = headers(mutations);
+        }
+    }
+    if !settings.filters.is_empty() {
+        text["filters"] = filters(&settings.filters);
+    }
+}
+
+fn filters(overrides: &FilterOverrides) -> Value {
+    overrides
+        .iter()
+        .map(|(name, filter)| match filter {
+            RouteFilter::Disabled => json!({ "name": name, "disabled": true }),
+            _ => json!({ "name": name, "disabled": false }),
+        })
+        .collect()
 }
 
 fn route(route: &Route) -> Value {
@@ -32,7 +65,11 @@ fn route(route: &Route) -> Value {
             json!({ "direct_response": { "status": with.status, "body": with.body } })
         }
     };
-    let fault = route.fault.as_ref().map(|fault| {
+    let fault = match route.filters.get(HttpFilter::FAULT) {
+        Some(RouteFilter::Fault(fault)) => Some(fault),
+        _ => None,
+    };
+    let fault = fault.map(|fault| {
         json!({
             "delay": fault.delay.map(|(delay, share)| {
                 json!({ "fixed_delay": seconds(delay), "millionths": share.millionths() })
@@ -80,6 +117,7 @@ fn route_match(matches: &RouteMatch) -> Value {
 fn value(value: &ValueMatch) -> Value {
     match value {
         ValueMatch::Present => json!({ "present": true }),
+        ValueMatch::Range(start, end) => json!({ "range": { "start": start, "end": end } }),
         ValueMatch::Value(StringMatch { pattern, ignore_case }) => {
             let (form, text) = match pattern {
                 StringPattern::Exact(text) => ("exact", &**text),
@@ -112,7 +150,7 @@ fn forward(to: &Forward) -> Value {
         "idle_timeout": to.idle_timeout.map(seconds),
         "retry_policy": to.retry.as_ref().map(retry),
         "path_rewrite": to.path_rewrite.as_ref().map(rewrite),
-        "host_rewrite": to.host_rewrite.as_ref().map(|host| String::from_utf8_lossy(host.as_bytes())),
+        "host_rewrite": to.host_rewrite.as_ref().map(host),
         "mirrors": mirrors.collect::<Vec<_>>(),
     })
 }
@@ -130,8 +168,21 @@ fn retry(retry: &RetryPolicy) -> Value {
     })
 }
 
+fn host(rewrite: &HostRewrite) -> Value {
+    match rewrite {
+        HostRewrite::Literal(host) => json!(String::from_utf8_lossy(host.as_bytes())),
+        HostRewrite::Header(name) => json!({ "header": name.as_str() }),
+        HostRewrite::PathRegex(regex) => substitution(regex),
+    }
+}
+
+fn substitution(regex: &Substitution) -> Value {
+    json!({ "regex": regex.pattern(), "substitution": regex.substitution() })
+}
+
 fn rewrite(rewrite: &PathRewrite) -> Value {
     match rewrite {
+        PathRewrite::Regex(regex) => substitution(regex),
         PathRewrite::Prefix(prefix) => json!({ "prefix": prefix }),
         PathRewrite::Full(path) => json!({ "full": path }),
     }
@@ -141,14 +192,24 @@ fn headers(mutations: &HeaderMutations) -> Value {
     if mutations.is_empty() {
         return Value::Null;
     }
-    let pairs = |pairs: &[(http::HeaderName, http::HeaderValue)]| {
-        pairs
-            .iter()
-            .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
-            .collect::<Vec<_>>()
+    let given = |wanted: &[AppendAction]| {
+        let chosen = mutations.add.iter().filter(|change| wanted.contains(&change.action));
+        chosen.map(|change| json!([change.name.as_str(), text(&change.value)])).collect::<Vec<_>>()
     };
+    use AppendAction as A;
     let removed: Vec<_> = mutations.remove.iter().map(http::HeaderName::as_str).collect();
-    json!({ "remove": removed, "set": pairs(&mutations.set), "add": pairs(&mutations.add) })
+    json!({
+        "remove": removed,
+        "set": given(&[A::OverwriteIfExistsOrAdd, A::OverwriteIfExists]),
+        "add": given(&[A::AppendIfExistsOrAdd, A::AddIfAbsent]),
+    })
+}
+
+fn text(value: &HeaderText) -> String {
+    match value {
+        HeaderText::Literal(value) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        HeaderText::Template { template, .. } => template.as_str().to_owned(),
+    }
 }
 
 fn pseudo_header(header: PseudoHeader) -> &'static str {

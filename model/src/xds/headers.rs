@@ -5,27 +5,41 @@ use weft_proto::xds::core;
 use weft_proto::xds::core::header_value_option::HeaderAppendAction;
 
 use super::reader::{Reader, fields};
-use crate::policy::HeaderMutations;
+use crate::format::{Template, TemplateError};
+use crate::policy::{AppendAction, HeaderChange, HeaderMutations, HeaderText};
 
-/// What is added or set, in this order, and what is removed.
+/// What is given a value, and what is removed.
 pub(super) fn encode(mutations: &HeaderMutations) -> (Vec<core::HeaderValueOption>, Vec<String>) {
-    let set = mutations.set.iter().map(|header| (header, HeaderAppendAction::OverwriteIfExistsOrAdd));
-    let add = mutations.add.iter().map(|header| (header, HeaderAppendAction::AppendIfExistsOrAdd));
-    let options = set.chain(add).map(|((name, value), action)| option(name, value, action)).collect();
+    let options = mutations.add.iter().map(encode_change).collect();
     (options, mutations.remove.iter().map(ToString::to_string).collect())
 }
 
-fn option(name: &HeaderName, value: &HeaderValue, action: HeaderAppendAction) -> core::HeaderValueOption {
-    let mut header = core::HeaderValue { key: name.to_string(), ..Default::default() };
-    match value.to_str() {
-        // A percent sign begins one of Envoy's commands.
-        Ok(text) => header.value = text.replace('%', "%%"),
-        Err(_) => header.raw_value = value.as_bytes().to_vec(),
-    }
+pub(super) fn encode_change(change: &HeaderChange) -> core::HeaderValueOption {
+    let mut header = core::HeaderValue { key: change.name.to_string(), ..Default::default() };
+    let keep_empty_value = match &change.value {
+        HeaderText::Literal(value) => {
+            match value.to_str() {
+                // A percent sign begins one of Envoy's commands.
+                Ok(text) => header.value = text.replace('%', "%%"),
+                Err(_) => header.raw_value = value.as_bytes().to_vec(),
+            }
+            value.is_empty()
+        }
+        HeaderText::Template { template, keep_empty } => {
+            header.value = template.as_str().to_owned();
+            *keep_empty
+        }
+    };
+    let action = match change.action {
+        AppendAction::AppendIfExistsOrAdd => HeaderAppendAction::AppendIfExistsOrAdd,
+        AppendAction::AddIfAbsent => HeaderAppendAction::AddIfAbsent,
+        AppendAction::OverwriteIfExistsOrAdd => HeaderAppendAction::OverwriteIfExistsOrAdd,
+        AppendAction::OverwriteIfExists => HeaderAppendAction::OverwriteIfExists,
+    };
     core::HeaderValueOption {
         header: Some(header),
         append_action: action as i32,
-        keep_empty_value: value.is_empty(),
+        keep_empty_value,
         ..Default::default()
     }
 }
@@ -37,52 +51,55 @@ pub(super) fn decode(
     add: Vec<core::HeaderValueOption>,
     remove: Vec<String>,
 ) -> HeaderMutations {
-    let mut mutations = HeaderMutations::default();
-    let changes = reader.each(&format!("{what}_headers_to_add"), add, decode_option);
-    for (name, value, action) in changes {
-        match action {
-            Action::Set => mutations.set.push((name, value)),
-            Action::Add => mutations.add.push((name, value)),
-        }
-    }
-    mutations.remove = reader.each(&format!("{what}_headers_to_remove"), remove, name);
-    mutations
+    let add = reader.each(&format!("{what}_headers_to_add"), add, decode_change);
+    HeaderMutations { remove: reader.each(&format!("{what}_headers_to_remove"), remove, name), add }
 }
 
-enum Action {
-    Set,
-    Add,
-}
-
-fn decode_option(
-    reader: &mut Reader,
-    option: core::HeaderValueOption,
-) -> Option<(HeaderName, HeaderValue, Action)> {
-    // A value may always be empty here: Envoy then leaves the header out, unless told to keep it.
-    fields!(reader, option => core::HeaderValueOption { header, append, append_action; ignored: keep_empty_value });
+pub(super) fn decode_change(reader: &mut Reader, option: core::HeaderValueOption) -> Option<HeaderChange> {
+    fields!(reader, option => core::HeaderValueOption { header, append, append_action, keep_empty_value });
     let action = match (append, HeaderAppendAction::try_from(append_action)) {
-        (Some(append), _) => Some(if append.value { Action::Add } else { Action::Set }),
-        (None, Ok(HeaderAppendAction::AppendIfExistsOrAdd)) => Some(Action::Add),
-        (None, Ok(HeaderAppendAction::OverwriteIfExistsOrAdd)) => Some(Action::Set),
-        (None, Ok(other)) => {
-            reader.refuse_at("append_action", format!("{} is not supported", other.as_str_name()))
-        }
+        (Some(append), _) if append.value => Some(AppendAction::AppendIfExistsOrAdd),
+        (Some(_), _) => Some(AppendAction::OverwriteIfExistsOrAdd),
+        (None, Ok(HeaderAppendAction::AppendIfExistsOrAdd)) => Some(AppendAction::AppendIfExistsOrAdd),
+        (None, Ok(HeaderAppendAction::AddIfAbsent)) => Some(AppendAction::AddIfAbsent),
+        (None, Ok(HeaderAppendAction::OverwriteIfExistsOrAdd)) => Some(AppendAction::OverwriteIfExistsOrAdd),
+        (None, Ok(HeaderAppendAction::OverwriteIfExists)) => Some(AppendAction::OverwriteIfExists),
         (None, Err(_)) => reader.refuse_at("append_action", format!("{append_action} is not known")),
     };
-    let header = reader.required("header", header, |reader, header| {
+    let (name, value) = reader.required("header", header, |reader, header| {
         let name = reader.within("key", |reader| name(reader, header.key));
-        let bytes = if header.raw_value.is_empty() {
-            reader.within("value", |reader| literal(reader, &header.value))?.into_bytes()
+        let value = if header.raw_value.is_empty() {
+            reader.within("value", |reader| value(reader, &header.value, keep_empty_value))?
         } else {
-            header.raw_value
+            literal(reader, &header.raw_value)?
         };
-        match HeaderValue::from_bytes(&bytes) {
-            Ok(value) => Some((name?, value)),
-            Err(_) => reader.refuse_at("value", "has characters that no header value may have"),
+        Some((name?, value))
+    })?;
+    Some(HeaderChange { name, value, action: action? })
+}
+
+/// A value in which commands may stand. One that is always empty is kept: Envoy would leave the header out, which
+/// nobody writes.
+fn value(reader: &mut Reader, text: &str, keep_empty: bool) -> Option<HeaderText> {
+    match Template::parse(text) {
+        Ok(template) => match template.as_literal() {
+            Some(text) => literal(reader, text.as_bytes()),
+            None => Some(HeaderText::Template { template: Box::new(template), keep_empty }),
+        },
+        Err(errors) => {
+            for TemplateError { position, message } in errors {
+                reader.refuse::<()>(format!("character {position}: {message}"));
+            }
+            None
         }
-    });
-    let ((name, value), action) = (header?, action?);
-    Some((name, value, action))
+    }
+}
+
+fn literal(reader: &mut Reader, bytes: &[u8]) -> Option<HeaderText> {
+    match HeaderValue::from_bytes(bytes) {
+        Ok(value) => Some(HeaderText::Literal(value)),
+        Err(_) => reader.refuse_at("value", "has characters that no header value may have"),
+    }
 }
 
 pub(super) fn name(reader: &mut Reader, name: String) -> Option<HeaderName> {
@@ -90,22 +107,4 @@ pub(super) fn name(reader: &mut Reader, name: String) -> Option<HeaderName> {
         Ok(name) => Some(name),
         Err(_) => reader.refuse(format!("`{name}` is no header name")),
     }
-}
-
-/// A text in which `%%` stands for a percent sign; commands are not supported.
-fn literal(reader: &mut Reader, text: &str) -> Option<String> {
-    let mut result = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('%') {
-        result.push_str(before);
-        let Some(after) = after.strip_prefix('%') else {
-            return reader.refuse(format!(
-                "`{text}`: commands such as %REQ()% are not supported; write %% for a percent sign"
-            ));
-        };
-        result.push('%');
-        rest = after;
-    }
-    result.push_str(rest);
-    Some(result)
 }

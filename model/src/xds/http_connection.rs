@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_proto::xds::fault::HttpFault;
 use weft_proto::xds::hcm as pb;
 use weft_proto::xds::hcm::http_connection_manager::{
     CodecType, ForwardClientCertDetails, RouteSpecifier, SetCurrentClientCertDetails, UpgradeConfig,
@@ -13,24 +12,11 @@ use weft_proto::xds::router::Router;
 
 use super::reader::{Reader, fields};
 use super::wire::{bound, flag, over_ads, pack};
-use super::{fault, route};
+use super::{filter, route};
 use crate::listener::{Codec, HttpConnection, RouteSource};
 
 /// Envoy's bound on silence when none is given.
 const DEFAULT_STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-const ROUTER: &str = "envoy.filters.http.router";
-/// HTTP filters that Istio puts everywhere, whose work our proxy does anyway or which only measure.
-const IGNORED_FILTERS: [&str; 7] = [
-    ROUTER,
-    "istio.metadata_exchange",
-    "istio.stats",
-    "istio.alpn",
-    "envoy.filters.http.grpc_stats",
-    // Acts on routes that configure it, and such routes are refused.
-    "envoy.filters.http.cors",
-    "envoy.filters.http.stateful_session",
-];
-
 /// What is encoded here is all but [`HttpConnection::forward_proxy`], which stands in the filter chain's metadata.
 pub(super) fn encode(http: &HttpConnection) -> pb::HttpConnectionManager {
     let codec = match http.codec {
@@ -48,10 +34,7 @@ pub(super) fn encode(http: &HttpConnection) -> pb::HttpConnectionManager {
     pb::HttpConnectionManager {
         stat_prefix: http.stat_prefix.to_string(),
         codec_type: codec as i32,
-        http_filters: vec![
-            filter(fault::FILTER, pack(&HttpFault::default())),
-            filter(ROUTER, pack(&Router::default())),
-        ],
+        http_filters: http.filters.iter().map(filter::encode).chain([router()]).collect(),
         use_remote_address: flag(false),
         stream_idle_timeout: bound(http.stream_idle_timeout),
         forward_client_cert_details: forward as i32,
@@ -68,10 +51,10 @@ pub(super) fn encode(http: &HttpConnection) -> pb::HttpConnectionManager {
     }
 }
 
-fn filter(name: &str, config: weft_proto::xds::protobuf::Any) -> pb::HttpFilter {
+fn router() -> pb::HttpFilter {
     pb::HttpFilter {
-        name: name.to_owned(),
-        config_type: Some(ConfigType::TypedConfig(config)),
+        name: filter::ROUTER.to_owned(),
+        config_type: Some(ConfigType::TypedConfig(pack(&Router::default()))),
         ..Default::default()
     }
 }
@@ -104,7 +87,7 @@ pub(super) fn decode(reader: &mut Reader, http: pb::HttpConnectionManager) -> Op
         Err(_) => reader.refuse_at("codec_type", format!("{codec_type} is not known")),
     };
     let stat_prefix = reader.text("stat_prefix", stat_prefix);
-    reader.each("http_filters", http_filters, decode_filter);
+    let filters = reader.each("http_filters", http_filters, filter::decode);
     let stream_idle_timeout = match stream_idle_timeout {
         None => Some(DEFAULT_STREAM_IDLE_TIMEOUT),
         some => reader.bound("stream_idle_timeout", some),
@@ -140,22 +123,6 @@ pub(super) fn decode(reader: &mut Reader, http: pb::HttpConnectionManager) -> Op
         stream_idle_timeout,
         upgrades: upgrades.into_iter().flatten().collect(),
         forward_proxy: false,
+        filters: filters.into_iter().flatten().collect(),
     })
-}
-
-fn decode_filter(reader: &mut Reader, filter: pb::HttpFilter) -> Option<()> {
-    let pb::HttpFilter { name, is_optional, disabled, config_type } = filter;
-    if IGNORED_FILTERS.contains(&name.as_str()) || is_optional || disabled {
-        return Some(());
-    }
-    match config_type {
-        Some(ConfigType::TypedConfig(any)) if name == fault::FILTER => {
-            let configured: HttpFault = reader.within("typed_config", |reader| reader.unpack(&any))?;
-            if configured == HttpFault::default() {
-                return Some(());
-            }
-            reader.refuse_at("typed_config", "is not supported for a whole listener, only for a route")
-        }
-        _ => reader.refuse(format!("filter `{name}` is not supported")),
-    }
 }

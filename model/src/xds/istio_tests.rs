@@ -21,7 +21,12 @@ fn an_outbound_listener_of_istios_is_read() {
     let filter = |name: &str| hcm_pb::HttpFilter {
         name: name.into(),
         config_type: Some(hcm_pb::http_filter::ConfigType::TypedConfig(Any {
-            type_url: "type.googleapis.com/udpa.type.v1.TypedStruct".into(),
+            type_url: match name {
+                "envoy.filters.http.cors" => {
+                    "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors".into()
+                }
+                _ => "type.googleapis.com/udpa.type.v1.TypedStruct".into(),
+            },
             value: vec![],
         })),
         ..Default::default()
@@ -113,8 +118,14 @@ fn a_host_of_istios_that_ignores_ports_is_found_with_any_port() {
     let table = route::decode(&message.encode_to_vec()).unwrap();
     for authority in ["reviews", "reviews:9080"] {
         let headers = http::HeaderMap::new();
-        let request =
-            RequestFacts { method: "GET", scheme: "http", authority, path_and_query: "/", headers: &headers };
+        let request = RequestFacts {
+            method: "GET",
+            scheme: "http",
+            authority,
+            path_and_query: "/",
+            headers: &headers,
+            random: 0,
+        };
         let found = table.route(&request).unwrap();
         let RouteAction::Forward(forward) = &found.action else { panic!("{found:?}") };
         assert_eq!(forward.clusters[0].cluster, Arc::from("outbound|9080||reviews"));

@@ -23,7 +23,7 @@ mod headers;
 mod provenance;
 
 mod retry;
-mod fault;
+mod filter;
 mod route_action;
 mod route_match;
 mod tls;

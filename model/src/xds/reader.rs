@@ -262,7 +262,7 @@ macro_rules! fields {
             }
         )*)?
         $($(
-            if super::reader::is_set(&$refused) {
+            if crate::xds::reader::is_set(&$refused) {
                 let _: Option<()> = $reader.unsupported(stringify!($refused));
             }
         )*)?

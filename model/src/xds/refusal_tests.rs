@@ -79,3 +79,54 @@ fn a_cluster_that_hashes_is_refused_by_name() {
     let errors = cluster::decode(&message.encode_to_vec()).unwrap_err();
     assert_eq!(errors.to_string(), "lb_policy: RING_HASH is not supported");
 }
+
+fn with_filter(name: &str, type_url: &str, is_optional: bool) -> Vec<u8> {
+    use weft_proto::xds::hcm;
+    let any = |type_url: &str, value| weft_proto::xds::protobuf::Any { type_url: type_url.into(), value };
+    let filter = hcm::HttpFilter {
+        name: name.into(),
+        is_optional,
+        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any(type_url, vec![]))),
+        ..Default::default()
+    };
+    let http = hcm::HttpConnectionManager {
+        stat_prefix: "p".into(),
+        http_filters: vec![filter],
+        route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(Default::default())),
+        ..Default::default()
+    };
+    let url = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let filter = pb::Filter {
+        name: "http".into(),
+        config_type: Some(pb::filter::ConfigType::TypedConfig(any(url, http.encode_to_vec()))),
+    };
+    let listener = pb::Listener {
+        name: "l".into(),
+        address: super::address::encode("0.0.0.0", 15006),
+        traffic_direction: core::TrafficDirection::Inbound as i32,
+        filter_chains: vec![pb::FilterChain { filters: vec![filter], ..Default::default() }],
+        ..Default::default()
+    };
+    listener.encode_to_vec()
+}
+
+#[test]
+fn an_http_filter_that_is_not_known_is_refused_unless_it_is_optional() {
+    let url = "type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor";
+    let errors = listener::decode(&with_filter("compress", url, false)).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "filter_chains[0].filters[0].typed_config.http_filters[0].typed_config: filter `compress` is not supported"
+    );
+    assert!(listener::decode(&with_filter("compress", url, true)).is_ok());
+}
+
+#[test]
+fn what_a_known_filter_cannot_do_is_named() {
+    let url = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
+    let errors = listener::decode(&with_filter("authz", url, true)).unwrap_err();
+    assert_eq!(
+        fields(&errors),
+        ["filter_chains[0].filters[0].typed_config.http_filters[0].typed_config.services"]
+    );
+}

@@ -37,6 +37,7 @@ pub(super) fn encode(policy: &RetryPolicy) -> pb::RetryPolicy {
         retry_on: policy.conditions.words().collect::<Vec<_>>().join(","),
         num_retries: number(policy.retries),
         per_try_timeout: policy.per_try_timeout.and_then(duration),
+        per_try_idle_timeout: policy.per_try_idle_timeout.and_then(duration),
         retry_host_predicate: avoid.then(predicate).into_iter().collect(),
         host_selection_retry_max_attempts: if avoid { SELECTION_ATTEMPTS } else { 0 },
         retriable_status_codes: policy.status_codes.iter().copied().map(u32::from).collect(),
@@ -63,10 +64,10 @@ fn idempotent() -> pb::HeaderMatcher {
 
 pub(super) fn decode(reader: &mut Reader, policy: pb::RetryPolicy) -> Option<RetryPolicy> {
     fields!(reader, policy => pb::RetryPolicy {
-        retry_on, num_retries, per_try_timeout, retry_host_predicate, retriable_status_codes, retry_back_off,
+        retry_on, num_retries, per_try_timeout, per_try_idle_timeout, retry_host_predicate, retriable_status_codes, retry_back_off,
         retriable_request_headers;
         ignored: host_selection_retry_max_attempts, refresh_cluster_on_retry;
-        refused: per_try_idle_timeout, retry_priority, retry_options_predicates, rate_limited_retry_back_off,
+        refused: retry_priority, retry_options_predicates, rate_limited_retry_back_off,
             retriable_headers
     });
     let mut conditions = RetryConditions::default();
@@ -81,6 +82,7 @@ pub(super) fn decode(reader: &mut Reader, policy: pb::RetryPolicy) -> Option<Ret
         }
     }
     let per_try_timeout = reader.bound("per_try_timeout", per_try_timeout);
+    let per_try_idle_timeout = reader.bound("per_try_idle_timeout", per_try_idle_timeout);
     let predicates = reader.each("retry_host_predicate", retry_host_predicate, |reader, predicate| {
         if predicate.name == PREVIOUS_HOSTS {
             Some(())
@@ -113,6 +115,7 @@ pub(super) fn decode(reader: &mut Reader, policy: pb::RetryPolicy) -> Option<Ret
         conditions,
         status_codes: status_codes.into(),
         per_try_timeout,
+        per_try_idle_timeout,
         backoff_base,
         backoff_max,
         idempotent_only: !headers.is_empty(),

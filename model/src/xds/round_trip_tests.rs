@@ -3,7 +3,6 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::{Resource, cluster, endpoint, listener, name_table, route, strategies};
-use crate::matcher::PathMatch;
 use crate::route::{Forward, Route, RouteAction, RouteMatch, RouteTable, VirtualHost};
 
 proptest! {
@@ -71,16 +70,13 @@ fn a_name_table_has_the_same_bytes_whatever_the_order_of_its_map() {
 fn a_route_without_any_weight_answers_503() {
     let mut forward = Forward::to("outbound|80||a");
     forward.clusters[0].weight = 0;
-    let route = Route {
-        name: "r".into(),
-        matches: RouteMatch { path: PathMatch::any(), headers: vec![], query: vec![] },
-        action: RouteAction::Forward(forward),
-        request_headers: Default::default(),
-        response_headers: Default::default(),
-        fault: None,
-        provenance: vec![],
+    let route = Route::new(RouteMatch::any(), RouteAction::Forward(forward));
+    let host = VirtualHost {
+        name: "h".into(),
+        domains: vec!["*".into()],
+        routes: vec![route],
+        ..VirtualHost::default()
     };
-    let host = VirtualHost { name: "h".into(), domains: vec!["*".into()], routes: vec![route] };
     let read = route::decode(&route::encode(&RouteTable::new("t", vec![host]))).unwrap();
     let RouteAction::Respond(response) = &read.virtual_hosts[0].routes[0].action else { panic!("{read:?}") };
     assert_eq!(response.status, 503);

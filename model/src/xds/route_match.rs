@@ -2,35 +2,42 @@
 
 use std::sync::Arc;
 
+use weft_proto::xds::kind::Int64Range;
 use weft_proto::xds::route as pb;
 use weft_proto::xds::route::header_matcher::HeaderMatchSpecifier as HeaderForm;
 use weft_proto::xds::route::query_parameter_matcher::QueryParameterMatchSpecifier as QueryForm;
-use weft_proto::xds::route::route_match::PathSpecifier;
+use weft_proto::xds::route::route_match::{GrpcRouteMatchOptions, PathSpecifier};
 
 use super::headers;
 use super::reader::{Reader, fields};
 use super::text;
 use super::wire::flag;
 use crate::matcher::{
-    HeaderKey, HeaderMatch, PathMatch, PseudoHeader, QueryMatch, StringMatch, StringPattern, ValueMatch,
+    CookieMatch, HeaderKey, HeaderMatch, PathMatch, PseudoHeader, QueryMatch, StringMatch, StringPattern,
+    ValueMatch,
 };
-use crate::route::RouteMatch;
+use crate::route::{MoreConditions, RouteMatch};
 
 pub(super) fn encode(matches: &RouteMatch) -> pb::RouteMatch {
     let (path, ignore_case) = encode_path(&matches.path);
+    let none = MoreConditions::default();
+    let more = matches.more.as_deref().unwrap_or(&none);
     pb::RouteMatch {
         path_specifier: Some(path),
         case_sensitive: if ignore_case { flag(false) } else { None },
         headers: matches.headers.iter().map(encode_header).collect(),
         query_parameters: matches.query.iter().map(encode_query).collect(),
+        cookies: more.cookies.iter().map(encode_cookie).collect(),
+        grpc: more.grpc.then(GrpcRouteMatchOptions::default),
+        runtime_fraction: more.fraction.and_then(text::encode_runtime_fraction),
         ..Default::default()
     }
 }
 
 pub(super) fn decode(reader: &mut Reader, matches: pb::RouteMatch) -> Option<RouteMatch> {
     fields!(reader, matches => pb::RouteMatch {
-        case_sensitive, headers, query_parameters, path_specifier;
-        refused: runtime_fraction, cookies, grpc, tls_context, dynamic_metadata, filter_state
+        case_sensitive, headers, query_parameters, path_specifier, runtime_fraction, cookies, grpc;
+        refused: tls_context, dynamic_metadata, filter_state
     });
     let ignore_case = case_sensitive.is_some_and(|sensitive| !sensitive.value);
     let path = match path_specifier {
@@ -39,7 +46,28 @@ pub(super) fn decode(reader: &mut Reader, matches: pb::RouteMatch) -> Option<Rou
     };
     let headers = reader.each("headers", headers, decode_header);
     let query = reader.each("query_parameters", query_parameters, decode_query);
-    Some(RouteMatch { path: path?, headers, query })
+    let more = MoreConditions {
+        cookies: reader.each("cookies", cookies, decode_cookie),
+        grpc: grpc.is_some(),
+        fraction: reader.optional("runtime_fraction", runtime_fraction, text::decode_runtime_fraction),
+    };
+    let more = (more != MoreConditions::default()).then(|| Box::new(more));
+    Some(RouteMatch { path: path?, headers, query, more })
+}
+
+fn encode_cookie(cookie: &CookieMatch) -> pb::CookieMatcher {
+    pb::CookieMatcher {
+        name: cookie.name.to_string(),
+        string_match: Some(text::encode(&cookie.value)),
+        invert_match: cookie.invert,
+    }
+}
+
+fn decode_cookie(reader: &mut Reader, cookie: pb::CookieMatcher) -> Option<CookieMatch> {
+    fields!(reader, cookie => pb::CookieMatcher { name, string_match, invert_match });
+    let name = reader.text("name", name);
+    let value = reader.required("string_match", string_match, text::decode);
+    Some(CookieMatch { name: name?, value: value?, invert: invert_match })
 }
 
 fn encode_path(path: &PathMatch) -> (PathSpecifier, bool) {
@@ -78,7 +106,7 @@ fn decode_path(reader: &mut Reader, path: PathSpecifier, ignore_case: bool) -> O
     }
 }
 
-fn encode_header(header: &HeaderMatch) -> pb::HeaderMatcher {
+pub(super) fn encode_header(header: &HeaderMatch) -> pb::HeaderMatcher {
     let name = match &header.name {
         HeaderKey::Header(name) => name.as_str(),
         HeaderKey::Pseudo(PseudoHeader::Authority) => ":authority",
@@ -88,6 +116,7 @@ fn encode_header(header: &HeaderMatch) -> pb::HeaderMatcher {
     };
     let form = match &header.value {
         ValueMatch::Present => HeaderForm::PresentMatch(true),
+        ValueMatch::Range(start, end) => HeaderForm::RangeMatch(Int64Range { start: *start, end: *end }),
         ValueMatch::Value(string) => HeaderForm::StringMatch(text::encode(string)),
     };
     pb::HeaderMatcher {
@@ -116,6 +145,7 @@ pub(super) fn decode_header(reader: &mut Reader, header: pb::HeaderMatcher) -> O
             invert = !invert;
             Some(ValueMatch::Present)
         }
+        Some(HeaderForm::RangeMatch(range)) => Some(ValueMatch::Range(range.start, range.end)),
         Some(form) => decode_header_form(reader, form).map(ValueMatch::Value),
     };
     Some(HeaderMatch { name: key?, value: value?, invert, absent_as_empty: treat_missing_header_as_empty })
@@ -143,7 +173,7 @@ fn decode_header_form(reader: &mut Reader, form: HeaderForm) -> Option<StringMat
 
 fn encode_query(query: &QueryMatch) -> pb::QueryParameterMatcher {
     let form = match &query.value {
-        ValueMatch::Present => QueryForm::PresentMatch(true),
+        ValueMatch::Present | ValueMatch::Range(..) => QueryForm::PresentMatch(true),
         ValueMatch::Value(string) => QueryForm::StringMatch(text::encode(string)),
     };
     pb::QueryParameterMatcher { name: query.name.to_string(), query_parameter_match_specifier: Some(form) }

@@ -12,6 +12,12 @@ use proptest::prelude::*;
 use super::Names;
 use crate::cluster::*;
 use crate::endpoint::*;
+use crate::filter::cors::CorsPolicy;
+use crate::filter::ext_authz::{AuthzService, BodySettings, CheckSettings, ExtAuthz, GrpcCall, HttpAuthz};
+use crate::filter::local_rate_limit::{BucketState, LocalRateLimit, TokenBucket};
+use crate::filter::rbac::{Condition, Deed, Doer, Policy, Rbac, RbacAction, Rules};
+use crate::filter::*;
+use crate::format::Template;
 use crate::listener::*;
 use crate::matcher::*;
 use crate::policy::*;
@@ -56,10 +62,26 @@ fn header() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
         })
 }
 
-fn mutations() -> impl Strategy<Value = HeaderMutations> {
-    (vec(header(), 0..2), vec(header(), 0..2), vec(header(), 0..2)).prop_map(|(remove, set, add)| {
-        HeaderMutations { remove: remove.into_iter().map(|(name, _)| name).collect(), set, add }
-    })
+fn mutations() -> BoxedStrategy<HeaderMutations> {
+    let action = prop_oneof![
+        Just(AppendAction::AppendIfExistsOrAdd),
+        Just(AppendAction::AddIfAbsent),
+        Just(AppendAction::OverwriteIfExistsOrAdd),
+        Just(AppendAction::OverwriteIfExists),
+    ];
+    let literal = header().prop_map(|(name, value)| (name, HeaderText::Literal(value)));
+    let text = prop_oneof![Just("%PROTOCOL%"), Just("a%%b %REQ(x-a?:path):9%"), Just("%START_TIME(%s)%")];
+    let template = (header(), text, any::<bool>()).prop_map(|((name, _), text, keep_empty)| {
+        (name, HeaderText::Template { template: Box::new(Template::parse(text).unwrap()), keep_empty })
+    });
+    let change = (prop_oneof![2 => literal, 1 => template], action)
+        .prop_map(|((name, value), action)| HeaderChange { name, value, action });
+    (vec(header(), 0..2), vec(change, 0..4))
+        .prop_map(|(remove, add)| HeaderMutations {
+            remove: remove.into_iter().map(|(name, _)| name).collect(),
+            add,
+        })
+        .boxed()
 }
 
 fn regex() -> impl Strategy<Value = FullRegex> {
@@ -83,7 +105,7 @@ fn value() -> impl Strategy<Value = ValueMatch> {
     prop_oneof![Just(ValueMatch::Present), string().prop_map(ValueMatch::Value)]
 }
 
-fn matches() -> impl Strategy<Value = RouteMatch> {
+fn matches() -> BoxedStrategy<RouteMatch> {
     let path_match = prop_oneof![
         (path(), any::<bool>()).prop_map(|(prefix, ignore_case)| PathMatch::Prefix { prefix, ignore_case }),
         path().prop_map(PathMatch::SeparatedPrefix),
@@ -95,19 +117,25 @@ fn matches() -> impl Strategy<Value = RouteMatch> {
         Just(HeaderKey::Pseudo(PseudoHeader::Method)),
         Just(HeaderKey::Pseudo(PseudoHeader::Authority)),
     ];
-    let header =
-        (key, value(), any::<bool>(), any::<bool>()).prop_map(|(name, value, invert, absent_as_empty)| {
-            HeaderMatch { name, value, invert, absent_as_empty }
-        });
+    let range = (-9_i64..9, 10_i64..99).prop_map(|(from, to)| ValueMatch::Range(from, to));
+    let header = (key, prop_oneof![3 => value(), 1 => range], any::<bool>(), any::<bool>()).prop_map(
+        |(name, value, invert, absent_as_empty)| HeaderMatch { name, value, invert, absent_as_empty },
+    );
     let query = (name(), value()).prop_map(|(name, value)| QueryMatch { name, value });
-    (path_match, vec(header, 0..3), vec(query, 0..2)).prop_map(|(path, headers, query)| RouteMatch {
-        path,
-        headers,
-        query,
-    })
+    let cookie = (name(), string(), any::<bool>()).prop_map(|(name, value, invert)| CookieMatch {
+        name,
+        value,
+        invert,
+    });
+    let more = (vec(cookie, 0..2), any::<bool>(), of(fraction()))
+        .prop_map(|(cookies, grpc, fraction)| MoreConditions { cookies, grpc, fraction })
+        .prop_map(|more| (more != MoreConditions::default()).then(|| Box::new(more)));
+    (path_match, vec(header, 0..3), vec(query, 0..2), more)
+        .prop_map(|(path, headers, query, more)| RouteMatch { path, headers, query, more })
+        .boxed()
 }
 
-fn retry() -> impl Strategy<Value = RetryPolicy> {
+fn retry() -> BoxedStrategy<RetryPolicy> {
     let conditions = vec(
         prop_oneof![
             Just(RetryConditions::CONNECT_FAILURE),
@@ -117,13 +145,22 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
         0..3,
     );
     let codes = vec(400_u16..600, 0..3);
-    (0_u32..9, conditions, codes, of(duration()), duration(), duration(), any::<bool>(), any::<bool>())
+    (
+        0_u32..9,
+        conditions,
+        codes,
+        (of(duration()), of(duration())),
+        duration(),
+        duration(),
+        any::<bool>(),
+        any::<bool>(),
+    )
         .prop_map(
             |(
                 retries,
                 conditions,
                 codes,
-                per_try_timeout,
+                (per_try_timeout, per_try_idle_timeout),
                 base,
                 more,
                 idempotent_only,
@@ -134,6 +171,7 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
                     conditions: conditions.into_iter().fold(RetryConditions::default(), RetryConditions::and),
                     status_codes: codes.into(),
                     per_try_timeout,
+                    per_try_idle_timeout,
                     backoff_base: base,
                     backoff_max: base + more,
                     idempotent_only,
@@ -141,88 +179,402 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
                 }
             },
         )
+        .boxed()
 }
 
-fn weighted() -> impl Strategy<Value = WeightedCluster> {
-    (name(), 1_u32..100, mutations(), mutations()).prop_map(
-        |(cluster, weight, request_headers, response_headers)| WeightedCluster {
-            cluster,
-            weight,
-            request_headers,
-            response_headers,
-        },
-    )
+fn weighted() -> BoxedStrategy<WeightedCluster> {
+    let host = of(Just(HeaderValue::from_static("its.own")));
+    (name(), 1_u32..100, mutations(), mutations(), overrides(), host)
+        .prop_map(|(cluster, weight, request_headers, response_headers, filters, host_rewrite)| {
+            WeightedCluster { cluster, weight, request_headers, response_headers, filters, host_rewrite }
+        })
+        .boxed()
 }
 
-fn rewrite() -> impl Strategy<Value = PathRewrite> {
+fn substitution() -> impl Strategy<Value = Substitution> {
+    prop_oneof![Just(("^/a/(.*)$", r"/b/\1$")), Just(("x", "\\\\"))]
+        .prop_map(|(pattern, text)| Substitution::new(pattern, text).unwrap())
+}
+
+fn rewrite() -> BoxedStrategy<PathRewrite> {
     prop_oneof![
+        substitution().prop_map(|regex| PathRewrite::Regex(Box::new(regex))),
         Just(PathRewrite::Prefix("/".into())),
         path().prop_map(PathRewrite::Prefix),
         path().prop_map(PathRewrite::Full),
     ]
+    .boxed()
 }
 
-fn action() -> impl Strategy<Value = RouteAction> {
+fn action() -> BoxedStrategy<RouteAction> {
     let clusters =
         prop_oneof![name().prop_map(|name| vec![WeightedCluster::new(&name, 1)]), vec(weighted(), 1..4),];
     let mirror = (name(), fraction()).prop_map(|(cluster, fraction)| Mirror { cluster, fraction });
+    let name_of_header = || header().prop_map(|(name, _)| name);
+    let grpc = (of(duration()), duration()).prop_map(|(most, offset)| GrpcTimeout { most, offset });
+    let more = (
+        of(name_of_header()),
+        of(name_of_header()),
+        any::<bool>(),
+        of(prop_oneof![Just(404_u16), Just(500)]),
+        of(duration()),
+        of(grpc),
+        vec((name(), any::<bool>()), 0..2),
+    )
+        .prop_map(
+            |(cluster_header, random, append_x_forwarded_host, missing, most, grpc_timeout, upgrades)| {
+                MoreForward {
+                    random_value_header: random.filter(|_| cluster_header.is_none()),
+                    cluster_header,
+                    append_x_forwarded_host,
+                    cluster_not_found: missing,
+                    max_stream_duration: most,
+                    grpc_timeout,
+                    upgrades,
+                }
+            },
+        )
+        .prop_map(|more| (more != MoreForward::default()).then(|| Box::new(more)));
+    let host = prop_oneof![
+        Just(HostRewrite::Literal(HeaderValue::from_static("other"))),
+        name_of_header().prop_map(HostRewrite::Header),
+        substitution().prop_map(|regex| HostRewrite::PathRegex(Box::new(regex))),
+    ];
     let forward = (
         clusters,
         of(duration()),
         of(duration()),
         of(retry()),
         of(rewrite()),
-        of(Just(HeaderValue::from_static("other"))),
+        of(host),
         vec(mirror, 0..2),
+        more,
     )
-        .prop_map(|(clusters, timeout, idle_timeout, retry, path_rewrite, host_rewrite, mirrors)| Forward {
-            clusters,
-            timeout,
-            idle_timeout,
-            retry,
-            path_rewrite,
-            host_rewrite,
-            mirrors,
-        });
+        .prop_map(
+            |(clusters, timeout, idle_timeout, retry, path_rewrite, host_rewrite, mirrors, more)| Forward {
+                clusters: match &more {
+                    Some(more) if more.cluster_header.is_some() => Vec::new(),
+                    _ => clusters,
+                },
+                more,
+                timeout,
+                idle_timeout,
+                retry,
+                path_rewrite,
+                host_rewrite,
+                mirrors,
+            },
+        );
     let status = prop_oneof![Just(301), Just(302), Just(303), Just(307), Just(308)];
-    let redirect = (status, of(Just("https".into())), of(name()), of(1_u16..), of(rewrite()))
-        .prop_map(|(status, scheme, host, port, path)| Redirect { status, scheme, host, port, path });
-    let respond =
-        (200_u16..600, "[ -~]{0,30}").prop_map(|(status, body)| DirectResponse { status, body: body.into() });
+    let redirect = (status, of(Just("https".into())), of(name()), of(1_u16..), of(rewrite()), any::<bool>())
+        .prop_map(|(status, scheme, host, port, path, strip_query)| Redirect {
+            status,
+            scheme,
+            host,
+            port,
+            path,
+            strip_query,
+        });
+    let respond = (200_u16..600, prop_oneof!["[ -~]{0,30}", Just("long ".repeat(1_000))])
+        .prop_map(|(status, body)| DirectResponse { status, body: body.into() });
     prop_oneof![
         3 => forward.prop_map(RouteAction::Forward),
         1 => redirect.prop_map(RouteAction::Redirect),
         1 => respond.prop_map(RouteAction::Respond),
     ]
+    .boxed()
 }
 
-fn fault() -> impl Strategy<Value = Fault> {
+fn fault() -> BoxedStrategy<Fault> {
     let abort = prop_oneof![(200_u16..600).prop_map(Abort::Http), (0_u32..17).prop_map(Abort::Grpc)];
-    (of((duration(), fraction())), of((abort, fraction()))).prop_map(|(delay, abort)| Fault { delay, abort })
+    let by_header = (of(fraction()), of(fraction()));
+    (of((duration(), fraction())), of((abort, fraction())), by_header, of(name()), of(0_u32..9), matches())
+        .prop_map(
+            |(delay, abort, (delay_by_header, abort_by_header), upstream_cluster, max_active, matches)| {
+                Fault {
+                    delay_by_header: delay_by_header.filter(|_| delay.is_none()),
+                    abort_by_header: abort_by_header.filter(|_| abort.is_none()),
+                    delay,
+                    abort,
+                    upstream_cluster,
+                    headers: matches.headers,
+                    max_active,
+                }
+            },
+        )
+        .boxed()
 }
 
-fn route() -> impl Strategy<Value = Route> {
-    (name(), matches(), action(), mutations(), mutations(), of(fault()), provenance()).prop_map(
-        |(name, matches, action, request_headers, response_headers, fault, provenance)| Route {
+fn cors() -> BoxedStrategy<CorsPolicy> {
+    let text = || prop_oneof![Just(HeaderValue::from_static("")), Just(HeaderValue::from_static("GET, x-a"))];
+    (vec(string(), 0..3), [text(), text(), text(), text()], any::<(bool, bool, bool)>(), fraction())
+        .prop_map(
+            |(origins, [methods, headers, expose, max_age], (credentials, private, forward), enabled)| {
+                CorsPolicy {
+                    origins,
+                    methods,
+                    headers,
+                    expose,
+                    max_age,
+                    credentials,
+                    private_network: private,
+                    enabled,
+                    forward_not_matching_preflights: forward,
+                }
+            },
+        )
+        .boxed()
+}
+
+fn edits() -> BoxedStrategy<HeaderEdits> {
+    let edits = || {
+        vec(mutations(), 0..3).prop_map(|all| {
+            // On the wire each edit is one change.
+            let removals = all
+                .iter()
+                .flat_map(|one| &one.remove)
+                .map(|name| HeaderMutations { remove: vec![name.clone()], add: Vec::new() });
+            let additions = all
+                .iter()
+                .flat_map(|one| &one.add)
+                .map(|change| HeaderMutations { remove: Vec::new(), add: vec![change.clone()] });
+            removals.chain(additions).map(HeaderEdit).collect()
+        })
+    };
+    (edits(), edits())
+        .prop_map(|(request, response)| HeaderEdits { request, response, most_specific_wins: false })
+        .boxed()
+}
+
+fn local_rate_limit() -> BoxedStrategy<LocalRateLimit> {
+    let bucket = (1_u32..9, 1_u32..9, duration()).prop_map(|(max_tokens, tokens_per_fill, more)| {
+        let fill_interval = Duration::from_millis(50) + more;
+        TokenBucket { max_tokens, tokens_per_fill, fill_interval }
+    });
+    let only_add = || mutations().prop_map(|all| HeaderMutations { remove: Vec::new(), ..all });
+    let shares = (fraction(), fraction());
+    (name(), of(bucket), shares, 400_u16..600, (only_add(), only_add()), any::<(bool, bool, bool)>())
+        .prop_map(|(stat_prefix, bucket, (enabled, enforced), status, (request, response), flags)| {
+            LocalRateLimit {
+                stat_prefix,
+                bucket,
+                enabled,
+                enforced,
+                status,
+                request_headers: request,
+                response_headers: response,
+                per_connection: flags.0,
+                x_ratelimit_headers: flags.1,
+                as_resource_exhausted: flags.2,
+                state: BucketState::default(),
+            }
+        })
+        .boxed()
+}
+
+fn condition<T: Clone + std::fmt::Debug + 'static>(special: BoxedStrategy<T>) -> BoxedStrategy<Condition<T>> {
+    let leaf = prop_oneof![
+        Just(Condition::Any),
+        matches().prop_map(|matches| matches
+            .headers
+            .into_iter()
+            .next()
+            .map_or(Condition::Any, Condition::Header)),
+        string().prop_map(Condition::UrlPath),
+        special.prop_map(Condition::Special),
+    ];
+    leaf.prop_recursive(2, 6, 2, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 1..3).prop_map(Condition::And),
+            vec(inner.clone(), 1..3).prop_map(Condition::Or),
+            inner.prop_map(|one| Condition::Not(Box::new(one))),
+        ]
+    })
+    .boxed()
+}
+
+fn prefix() -> BoxedStrategy<IpPrefix> {
+    any::<IpAddr>()
+        .prop_flat_map(|address| {
+            (0..=if address.is_ipv4() { 32_u8 } else { 128 })
+                .prop_map(move |length| IpPrefix { address, length })
+        })
+        .boxed()
+}
+
+fn rules() -> BoxedStrategy<Rules> {
+    let deed = prop_oneof![
+        prefix().prop_map(Deed::DestinationIp),
+        (any::<u16>(), any::<u16>()).prop_map(|(a, b)| Deed::DestinationPort(a.min(b)..=a.max(b))),
+        string().prop_map(Deed::ServerName),
+    ];
+    let doer = prop_oneof![of(string()).prop_map(Doer::Authenticated), prefix().prop_map(Doer::SourceIp)];
+    let action = prop_oneof![Just(RbacAction::Allow), Just(RbacAction::Deny), Just(RbacAction::Log)];
+    let policy = (vec(condition(deed.boxed()), 1..3), vec(condition(doer.boxed()), 1..3));
+    (action, proptest::collection::btree_map(name(), policy, 0..2))
+        .prop_map(|(action, policies)| {
+            let policy = |(name, (permissions, principals))| Policy { name, permissions, principals };
+            Rules { action, policies: policies.into_iter().map(policy).collect() }
+        })
+        .boxed()
+}
+
+fn rbac() -> BoxedStrategy<Rbac> {
+    (of(rules()), of(rules())).prop_map(|(rules, shadow_rules)| Rbac { rules, shadow_rules }).boxed()
+}
+
+fn body() -> BoxedStrategy<BodySettings> {
+    (1_u32..9, any::<bool>(), any::<bool>())
+        .prop_map(|(max_request_bytes, allow_partial_message, pack_as_bytes)| BodySettings {
+            max_request_bytes,
+            allow_partial_message,
+            pack_as_bytes,
+        })
+        .boxed()
+}
+
+fn ext_authz() -> BoxedStrategy<ExtAuthz> {
+    let pair = || {
+        ("x-[a-z]{1,8}", "[a-z]{0,5}").prop_map(|(name, value)| {
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::try_from(value).unwrap())
+        })
+    };
+    let grpc = (name(), name(), duration(), vec(pair(), 0..2))
+        .prop_map(|(cluster, authority, timeout, metadata)| GrpcCall {
+            cluster,
+            authority,
+            timeout,
+            metadata,
+        })
+        .prop_map(AuthzService::Grpc);
+    let lists = [vec(string(), 0..2), vec(string(), 0..2), vec(string(), 0..2), vec(string(), 0..2)];
+    let http = (name(), duration(), path(), vec(pair(), 0..2), lists)
+        .prop_map(|(cluster, timeout, path_prefix, headers_to_add, [a, b, c, d])| HttpAuthz {
+            cluster,
+            authority: HeaderValue::from_static("authz.example:8080"),
+            uri: "http://authz.example:8080/".into(),
+            timeout,
+            path_prefix,
+            headers_to_add,
+            upstream_headers: a,
+            upstream_headers_to_append: b,
+            client_headers: c,
+            client_headers_on_success: d,
+        })
+        .prop_map(|http| AuthzService::Http(Box::new(http)));
+    let lists = (of(vec(string(), 0..2)), vec(string(), 0..2));
+    (prop_oneof![grpc, http], any::<(bool, bool)>(), of(body()), 400_u16..600, lists, fraction())
+        .prop_map(|(service, (allow, tell), body, status_on_error, (allowed, disallowed), enabled)| {
+            ExtAuthz {
+                service,
+                failure_mode_allow: allow,
+                failure_mode_allow_header_add: tell,
+                body,
+                status_on_error,
+                allowed_headers: allowed,
+                disallowed_headers: disallowed,
+                enabled,
+            }
+        })
+        .boxed()
+}
+
+fn route_filter() -> BoxedStrategy<RouteFilter> {
+    let check =
+        (proptest::collection::btree_map("[a-z]{1,5}", "[a-z]{0,5}", 0..2), any::<bool>(), of(body()))
+            .prop_map(|(context_extensions, disable_request_body_buffering, body)| CheckSettings {
+                context_extensions,
+                disable_request_body_buffering,
+                body,
+            });
+    prop_oneof![
+        Just(RouteFilter::Disabled),
+        Just(RouteFilter::Enabled),
+        fault().prop_map(RouteFilter::Fault),
+        cors().prop_map(|policy| RouteFilter::Cors(policy.into())),
+        (1_u32..99).prop_map(RouteFilter::Buffer),
+        edits().prop_map(|edits| RouteFilter::HeaderMutation(edits.into())),
+        local_rate_limit().prop_map(|limit| RouteFilter::LocalRateLimit(limit.into())),
+        rbac().prop_map(|rbac| RouteFilter::Rbac(rbac.into())),
+        check.prop_map(|settings| RouteFilter::ExtAuthz(settings.into())),
+    ]
+    .boxed()
+}
+
+fn filter_config() -> BoxedStrategy<FilterConfig> {
+    let edits = (edits(), any::<bool>())
+        .prop_map(|(edits, most_specific_wins)| HeaderEdits { most_specific_wins, ..edits });
+    prop_oneof![
+        fault().prop_map(FilterConfig::Fault),
+        Just(FilterConfig::Cors),
+        (1_u32..99).prop_map(FilterConfig::Buffer),
+        edits.prop_map(|edits| FilterConfig::HeaderMutation(edits.into())),
+        local_rate_limit().prop_map(|limit| FilterConfig::LocalRateLimit(limit.into())),
+        rbac().prop_map(|rbac| FilterConfig::Rbac(rbac.into())),
+        matches().prop_map(|matches| FilterConfig::HealthCheck(matches.headers)),
+        ext_authz().prop_map(|authz| FilterConfig::ExtAuthz(authz.into())),
+    ]
+    .boxed()
+}
+
+/// One at most: the bytes of several come in any order.
+fn overrides() -> BoxedStrategy<FilterOverrides> {
+    of((name(), route_filter())).prop_map(FilterOverrides::new).boxed()
+}
+
+fn http_filter() -> BoxedStrategy<HttpFilter> {
+    (name(), any::<bool>(), filter_config())
+        .prop_map(|(name, disabled, config)| HttpFilter { name, disabled, config })
+        .boxed()
+}
+
+fn level() -> BoxedStrategy<LevelSettings> {
+    (mutations(), mutations(), overrides())
+        .prop_map(|(request_headers, response_headers, filters)| LevelSettings {
+            request_headers,
+            response_headers,
+            filters,
+        })
+        .boxed()
+}
+
+fn route() -> BoxedStrategy<Route> {
+    (name(), matches(), action(), mutations(), mutations(), overrides(), provenance())
+        .prop_map(|(name, matches, action, request_headers, response_headers, filters, provenance)| Route {
             name,
             matches,
             action,
             request_headers,
             response_headers,
-            fault,
+            filters,
             provenance,
-        },
-    )
+        })
+        .boxed()
 }
 
-pub(crate) fn routes() -> impl Strategy<Value = RouteTable> {
+pub(crate) fn routes() -> BoxedStrategy<RouteTable> {
     let domain = prop_oneof![name(), Just("*".into()), name().prop_map(|name| format!("*.{name}").into())];
-    let host = (name(), vec(domain, 1..3), vec(route(), 0..3))
-        .prop_map(|(name, domains, routes)| VirtualHost { name, domains, routes });
-    (name(), vec(host, 0..3)).prop_map(|(name, hosts)| RouteTable::new(&name, hosts))
+    let host = (name(), vec(domain, 1..3), vec(route(), 0..3), level(), any::<(bool, bool)>()).prop_map(
+        |(name, domains, routes, settings, (require_tls, attempt_count_in_response))| VirtualHost {
+            name,
+            domains,
+            routes,
+            settings,
+            require_tls,
+            attempt_count_in_response,
+        },
+    );
+    (name(), vec(host, 0..3), level(), any::<bool>())
+        .prop_map(|(name, hosts, settings, most_specific)| {
+            let mut table = RouteTable::new(&name, hosts);
+            table.settings = settings;
+            table.most_specific_header_mutations_wins = most_specific;
+            table
+        })
+        .boxed()
 }
 
-fn chain() -> impl Strategy<Value = FilterChain> {
+fn chain() -> BoxedStrategy<FilterChain> {
     let prefix = any::<IpAddr>().prop_flat_map(|address| {
         (0..=if address.is_ipv4() { 32_u8 } else { 128 }).prop_map(move |length| IpPrefix { address, length })
     });
@@ -247,7 +599,16 @@ fn chain() -> impl Strategy<Value = FilterChain> {
         1 => routes().prop_map(|table| RouteSource::Inline(table.into())),
     ];
     let codec = prop_oneof![Just(Codec::Auto), Just(Codec::Http1), Just(Codec::Http2)];
-    let http = (name(), codec, source, any::<bool>(), of(duration()), vec(name(), 0..2), any::<bool>())
+    let http = (
+        name(),
+        codec,
+        source,
+        any::<bool>(),
+        of(duration()),
+        vec(name(), 0..2),
+        any::<bool>(),
+        vec(http_filter(), 0..3),
+    )
         .prop_map(
             |(
                 stat_prefix,
@@ -257,6 +618,7 @@ fn chain() -> impl Strategy<Value = FilterChain> {
                 stream_idle_timeout,
                 upgrades,
                 forward_proxy,
+                filters,
             )| {
                 NetworkFilter::Http(HttpConnection {
                     stat_prefix,
@@ -266,6 +628,7 @@ fn chain() -> impl Strategy<Value = FilterChain> {
                     stream_idle_timeout,
                     upgrades,
                     forward_proxy,
+                    filters: filters.into(),
                 })
             },
         );
@@ -274,12 +637,9 @@ fn chain() -> impl Strategy<Value = FilterChain> {
     let tcp = (name(), clusters, of(duration())).prop_map(|(stat_prefix, clusters, idle_timeout)| {
         NetworkFilter::Tcp(TcpProxy { stat_prefix, clusters, idle_timeout })
     });
-    (name(), matches, of(tls), prop_oneof![http, tcp]).prop_map(|(name, matches, tls, filter)| FilterChain {
-        name,
-        matches,
-        tls,
-        filter,
-    })
+    (name(), matches, of(tls), prop_oneof![http, tcp])
+        .prop_map(|(name, matches, tls, filter)| FilterChain { name, matches, tls, filter })
+        .boxed()
 }
 
 pub(crate) fn listener() -> impl Strategy<Value = Listener> {

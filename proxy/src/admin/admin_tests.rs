@@ -31,10 +31,15 @@ fn snapshot() -> Snapshot {
         action: RouteAction::Forward(Forward::to("a")),
         request_headers: HeaderMutations::default(),
         response_headers: HeaderMutations::default(),
-        fault: None,
+        filters: Default::default(),
         provenance: Vec::new(),
     };
-    let host = VirtualHost { name: "all".into(), domains: vec!["*".into()], routes: vec![route] };
+    let host = VirtualHost {
+        name: "all".into(),
+        domains: vec!["*".into()],
+        routes: vec![route],
+        ..VirtualHost::default()
+    };
     snapshot.routes.insert("r".into(), RouteTable::new("r", vec![host]).into());
     snapshot.clusters.insert("a".into(), cluster.into());
     snapshot.endpoints.insert("a".into(), EndpointSet::empty("a").into());

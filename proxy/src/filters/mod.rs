@@ -5,17 +5,30 @@
 //! 3. [`request_id`] and [`trace_context`]: before the route is chosen, so that even a request without one can be
 //!    found in the logs of all hops.
 //! 4. the route is chosen (`weft_model::route`), on the request as the client meant it.
-//! 5. [`redirect`] and direct responses: they need no upstream, so no fault is injected into them.
-//! 6. [`fault`]: as if the upstream had failed, so before the request is changed for it.
-//! 7. header changes of the route, then of the chosen cluster; [`rewrite`]s last, for headers may be matched by
-//!    nobody after that.
+//! 5. where the request goes is drawn, for filters may work differently there.
+//! 6. the filters of the listener ([`chain`]), in the order of its configuration, before the request is changed for
+//!    its upstream. [`fault`]s are for what is sent on only.
+//! 7. header changes ([`headers`]); [`rewrite`]s last, for headers may be matched by nobody after that.
 //!
-//! On the way back: the cluster's header changes, then the route's.
+//! On the way back: header changes, then the filters, the last first.
 
 pub mod path;
 pub mod client_certificate;
 pub mod request_id;
 pub mod trace_context;
+pub mod chain;
 pub mod redirect;
 pub mod fault;
+pub mod headers;
+mod buffer;
+mod call;
+mod cors;
+mod ext_authz;
+mod header_mutation;
+mod health_check;
+mod local_rate_limit;
+mod rbac;
 pub mod rewrite;
+pub mod host;
+pub mod target;
+pub mod bounds;

@@ -52,6 +52,10 @@ fn location(
         Some(rewrite) => rewrite::rewritten(rewrite, matches, path_and_query),
         None => path_and_query.to_owned(),
     };
+    let path = match redirect.strip_query {
+        true => path.split('?').next().unwrap_or_default(),
+        false => &path,
+    };
     format!("{new_scheme}://{host}{port}{path}")
 }
 

@@ -2,7 +2,8 @@ use weft_model::route::PathRewrite;
 
 use super::*;
 
-const NOTHING: Redirect = Redirect { status: 302, scheme: None, host: None, port: None, path: None };
+const NOTHING: Redirect =
+    Redirect { status: 302, scheme: None, host: None, port: None, path: None, strip_query: false };
 
 fn location_of(redirect: Redirect) -> String {
     let response = answer(

@@ -21,6 +21,7 @@ pub fn rewritten(rewrite: &PathRewrite, matches: &PathMatch, path_and_query: &st
     };
     let path = match rewrite {
         PathRewrite::Full(path) => path.to_string(),
+        PathRewrite::Regex(regex) => regex.replace(path).into_owned(),
         PathRewrite::Prefix(replacement) => {
             let matched = match matches {
                 PathMatch::Prefix { prefix, .. } | PathMatch::SeparatedPrefix(prefix) => prefix.len(),

@@ -7,14 +7,20 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use weft_model::filter::RouteFilter;
+use weft_model::format::Template;
 use weft_model::matcher::RequestFacts;
 use weft_model::provenance::Provenance;
-use weft_model::route::{Route, RouteTable, VirtualHost};
+use weft_model::route::{Route, RouteTable, VirtualHost, WeightedCluster};
+
+pub use weft_model::route::is_grpc;
 
 use super::downstream::Downstream;
 use crate::body::Body;
 use crate::error::{ProxyError, ResponseFlag, ResponseFlags};
+use crate::filters::chain::After;
 use crate::filters::trace_context::Span;
+use crate::telemetry::access_log;
 use crate::telemetry::record::{ConnectionRecord, RequestRecord, UpstreamRecord};
 use crate::upstream::{ExchangeEnd, Failure, GRPC_STATUS};
 
@@ -47,6 +53,8 @@ pub struct RequestContext {
     pub details: &'static str,
     /// Bytes of its body so far.
     pub received: Rc<Cell<u64>>,
+    /// What filters want done to the response, in the order of the filters.
+    pub after: Vec<After>,
     /// Looked at for what happened in the middle of the response's body.
     pub end: Option<ExchangeEnd>,
     failure: Option<String>,
@@ -79,6 +87,7 @@ impl RequestContext {
             flags: ResponseFlags::default(),
             details: "",
             received: Rc::new(Cell::new(received)),
+            after: Vec::new(),
             end: None,
             failure: None,
             recorded: false,
@@ -148,10 +157,37 @@ impl RequestContext {
         if let Some(flag) = self.end.as_ref().and_then(ExchangeEnd::flag) {
             self.flags.insert(flag);
         }
+        let recorder = &self.downstream.worker.recorder;
+        self.with_record(status, &self.headers, headers, sent, |record| recorder.request(record));
+    }
+
+    /// What a text with operators says of the request as it is now; `status` and `response` as far as there is one.
+    #[must_use]
+    pub fn evaluate(
+        &self,
+        template: &Template,
+        request: &HeaderMap,
+        status: Option<StatusCode>,
+        response: &HeaderMap,
+    ) -> Vec<u8> {
+        let own = self.downstream.worker.shared.own_identity();
+        self.with_record(status, request, response, 0, |record| {
+            access_log::evaluate(template, &access_log::Entry::Request(record, own.as_ref()))
+        })
+    }
+
+    fn with_record<T>(
+        &self,
+        status: Option<StatusCode>,
+        request_headers: &HeaderMap,
+        headers: &HeaderMap,
+        sent: u64,
+        look: impl FnOnce(&RequestRecord<'_>) -> T,
+    ) -> T {
         let details = self.end.as_ref().and_then(ExchangeEnd::details).unwrap_or(self.details);
         let grpc_status = self.end.as_ref().and_then(ExchangeEnd::grpc_status);
         let no_provenance: &[Provenance] = &[];
-        self.downstream.worker.recorder.request(&RequestRecord {
+        look(&RequestRecord {
             connection: &self.connection,
             started_at: self.started_at,
             started: self.started,
@@ -159,7 +195,7 @@ impl RequestContext {
             path: self.target.path_and_query().map_or("", |path| path.as_str()),
             authority: authority(&self.target, self.host.as_ref()),
             protocol: self.protocol,
-            request_headers: &self.headers,
+            request_headers,
             response_headers: headers,
             grpc: self.grpc,
             status,
@@ -176,7 +212,7 @@ impl RequestContext {
             route: self.route.as_ref().map_or("", |route| &route.name),
             provenance: self.route.as_ref().map_or(no_provenance, |route| &route.provenance),
             upstream: self.upstream.as_ref(),
-        });
+        })
     }
 }
 
@@ -210,7 +246,9 @@ impl Drop for RequestContext {
 }
 
 /// All flags there are.
-const ALL_FLAGS: [ResponseFlag; 16] = [
+const ALL_FLAGS: [ResponseFlag; 18] = [
+    ResponseFlag::RateLimited,
+    ResponseFlag::UnauthorizedExternalService,
     ResponseFlag::DownstreamProtocolError,
     ResponseFlag::DownstreamConnectionTermination,
     ResponseFlag::DelayInjected,
@@ -238,17 +276,6 @@ pub fn authority<'a>(target: &'a Uri, host: Option<&'a HeaderValue>) -> &'a str 
     }
 }
 
-/// Whether a request or response is gRPC's
-/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
-#[must_use]
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return false };
-    match kind.as_bytes().strip_prefix(b"application/grpc") {
-        Some(rest) => rest.is_empty() || matches!(rest[0], b'+' | b';'),
-        None => false,
-    }
-}
-
 /// What matching can see of a request.
 #[must_use]
 pub fn facts<'a>(request: &'a Request<Body>, scheme: &'a str) -> RequestFacts<'a> {
@@ -258,6 +285,7 @@ pub fn facts<'a>(request: &'a Request<Body>, scheme: &'a str) -> RequestFacts<'a
         authority: authority(request.uri(), request.headers().get(header::HOST)),
         path_and_query: request.uri().path_and_query().map_or("", |path| path.as_str()),
         headers: request.headers(),
+        random: 0,
     }
 }
 
@@ -280,8 +308,51 @@ impl ChosenRoute {
     /// A route that stands in no table.
     #[must_use]
     pub fn only(route: Route) -> Self {
-        let host = VirtualHost { name: route.name.clone(), domains: vec!["*".into()], routes: vec![route] };
+        let host = VirtualHost {
+            name: route.name.clone(),
+            domains: vec!["*".into()],
+            routes: vec![route],
+            ..VirtualHost::default()
+        };
         Self { table: Arc::new(RouteTable::new(&host.name.clone(), vec![host])), host: 0, route: 0 }
+    }
+
+    /// The table that it stands in.
+    #[must_use]
+    pub fn table(&self) -> &RouteTable {
+        &self.table
+    }
+
+    /// The virtual host that it stands in.
+    #[must_use]
+    pub fn host(&self) -> &VirtualHost {
+        &self.table.virtual_hosts[self.host]
+    }
+
+    /// How a filter works for requests of this route to `cluster`, where it is not as the listener says: the most
+    /// specific level that says anything has the word.
+    #[must_use]
+    pub fn filter<'a>(&'a self, name: &str, cluster: Option<&'a WeightedCluster>) -> Option<&'a RouteFilter> {
+        cluster
+            .and_then(|cluster| cluster.filters.get(name))
+            .or_else(|| self.filters.get(name))
+            .or_else(|| self.host().settings.filters.get(name))
+            .or_else(|| self.table.settings.filters.get(name))
+    }
+
+    /// What each level says of a filter, the most specific first.
+    #[must_use]
+    pub fn filters<'a>(
+        &'a self,
+        name: &str,
+        cluster: Option<&'a WeightedCluster>,
+    ) -> [Option<&'a RouteFilter>; 4] {
+        [
+            cluster.and_then(|cluster| cluster.filters.get(name)),
+            self.filters.get(name),
+            self.host().settings.filters.get(name),
+            self.table.settings.filters.get(name),
+        ]
     }
 }
 

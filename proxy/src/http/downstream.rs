@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use tokio::sync::Notify;
+use weft_model::filter::HttpFilter;
+use weft_model::filter::local_rate_limit::{BucketState, LocalRateLimit};
 use weft_model::listener::{HttpConnection, Listener, NetworkFilter};
 use weft_model::route::RouteTable;
 use weft_model::snapshot::Snapshot;
@@ -28,6 +30,7 @@ pub struct Downstream {
     record: RefCell<Rc<ConnectionRecord>>,
     chain: RefCell<ChosenChain>,
     routes: RefCell<Option<CachedRoutes>>,
+    buckets: RefCell<Vec<(Arc<LocalRateLimit>, BucketState)>>,
     retired: Cell<bool>,
     retire: Notify,
 }
@@ -56,6 +59,7 @@ impl Downstream {
             record: RefCell::new(Rc::new(record)),
             chain: RefCell::new(chain),
             routes: RefCell::new(None),
+            buckets: RefCell::default(),
             retired: Cell::new(false),
             retire: Notify::new(),
         }
@@ -88,6 +92,25 @@ impl Downstream {
             NetworkFilter::Http(http) => Some(look(http)),
             NetworkFilter::Tcp(_) => None,
         }
+    }
+
+    /// What its requests pass through.
+    #[must_use]
+    pub fn filters(&self) -> Arc<[HttpFilter]> {
+        self.with_settings(|http| http.filters.clone()).unwrap_or_else(|| [].into())
+    }
+
+    /// The connection's own bucket of a rate limit.
+    #[must_use]
+    pub fn bucket(&self, limit: &Arc<LocalRateLimit>) -> BucketState {
+        let mut buckets = self.buckets.borrow_mut();
+        if let Some((_, state)) = buckets.iter().find(|(known, _)| Arc::ptr_eq(known, limit)) {
+            return state.clone();
+        }
+        // Those of settings that are gone.
+        buckets.retain(|(known, _)| Arc::strong_count(known) > 1);
+        buckets.push((limit.clone(), BucketState::default()));
+        buckets.last().map(|(_, state)| state.clone()).unwrap_or_default()
     }
 
     /// Name of its listener, for people.

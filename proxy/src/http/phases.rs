@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use weft_model::policy::Abort;
+use weft_model::matcher::RequestFacts;
 use weft_model::provenance::Provenance;
-use weft_model::route::{Forward, Route, RouteAction, RouteTable, WeightedCluster};
+use weft_model::route::{Forward, Redirect, Route, RouteAction, RouteTable, WeightedCluster};
 
 use super::context::{ChosenRoute, RequestContext, facts};
 use super::downstream::Downstream;
@@ -16,11 +16,13 @@ use super::recorded_body::{counted, record_at_end};
 use super::reply;
 use crate::body::Body;
 use crate::error::{ErrorSource, Progress, ProxyError, ResponseFlag};
-use crate::filters::{fault, path, redirect, request_id, rewrite, trace_context};
+use crate::filters::chain::{self, Passage};
+use crate::filters::{bounds, headers, host, path, redirect, request_id, rewrite, target, trace_context};
 use crate::http1;
 use crate::upstream::{Destination, OriginalDestination};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_ENVOY_ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// Brings a request into the one form that is matched and sent on: authority in `Host`, a normal path, and no fields
@@ -28,13 +30,11 @@ const X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-env
 ///
 /// # Errors
 /// It asks for something that is not allowed.
-pub fn normalise(request: &mut Request<Body>, downstream: &Downstream) -> Result<(), ProxyError> {
+pub fn normalise(request: &mut Request<Body>) -> Result<(), ProxyError> {
     authority_into_host(request)?;
     let upgrade =
         request.version() < Version::HTTP_2 && http1::upgrade_requested(request.headers()).is_some();
-    if upgrade {
-        allow_upgrade(request.headers(), downstream)?;
-    }
+    // Whether an upgrade is let through is for the route to say, too.
     http1::strip_request(request.headers_mut(), upgrade);
     if upgrade {
         // Whoever sends it on decides by this field that it is one.
@@ -75,9 +75,24 @@ fn malformed_path() -> ProxyError {
 }
 
 /// Istio lets WebSocket through where nothing is said of upgrades.
-fn allow_upgrade(headers: &HeaderMap, downstream: &Downstream) -> Result<(), ProxyError> {
-    let wanted = http1::upgrade_requested(headers).and_then(|value| value.to_str().ok()).unwrap_or_default();
+fn allow_upgrade(
+    request: &Request<Body>,
+    route: &ChosenRoute,
+    downstream: &Downstream,
+) -> Result<(), ProxyError> {
+    if request.version() >= Version::HTTP_2 {
+        return Ok(());
+    }
+    let Some(wanted) = http1::upgrade_requested(request.headers()) else { return Ok(()) };
+    let wanted = wanted.to_str().unwrap_or_default();
+    let of_route = match &route.action {
+        RouteAction::Forward(forward) => forward.more.as_ref().map_or(&[][..], |more| &more.upgrades[..]),
+        _ => &[],
+    };
     let allowed = |token: &str| {
+        if let Some((_, allowed)) = of_route.iter().find(|(known, _)| known.eq_ignore_ascii_case(token)) {
+            return *allowed;
+        }
         let listed = downstream.with_settings(|http| match &http.upgrades[..] {
             [] => token.eq_ignore_ascii_case("websocket"),
             tokens => tokens.iter().any(|known| known.eq_ignore_ascii_case(token)),
@@ -139,7 +154,7 @@ pub fn choose_route(
     request: &Request<Body>,
     scheme: &str,
 ) -> Result<ChosenRoute, ProxyError> {
-    let facts = facts(request, scheme);
+    let facts = RequestFacts { random: fastrand::u32(..), ..facts(request, scheme) };
     ChosenRoute::choose(table, &facts).ok_or_else(|| {
         let why = match table.virtual_host(facts.authority) {
             None => format!("has no virtual host for `{}`", facts.authority),
@@ -170,6 +185,29 @@ fn from(provenance: &[Provenance]) -> String {
     }
 }
 
+/// What becomes of a request that no route is for: filters may still answer it.
+///
+/// # Errors
+/// They do not.
+pub async fn unrouted(
+    context: &mut RequestContext,
+    request: &mut Request<Body>,
+    error: ProxyError,
+) -> Result<Response<Body>, ProxyError> {
+    let filters = context.downstream.filters();
+    let mut passage = Passage { context, route: None, cluster: None, request };
+    let mut response = match chain::pass(&filters, &mut passage).await {
+        Some(answer) => answer,
+        None if context.after.is_empty() => return Err(error),
+        None => {
+            context.note_error(&error);
+            reply::of_error(&error, context.grpc, false)
+        }
+    };
+    chain::after(context, &mut response);
+    Ok(response)
+}
+
 /// Does what the route says, up to the head of the response.
 ///
 /// # Errors
@@ -180,58 +218,76 @@ pub async fn act(
     request: &mut Request<Body>,
     original_dst: Option<OriginalDestination>,
 ) -> Result<Response<Body>, ProxyError> {
-    let mut response = match &route.action {
-        RouteAction::Redirect(to) => {
+    allow_upgrade(request, route, &context.downstream)?;
+    let target = match &route.action {
+        RouteAction::Forward(forward) => target::of(forward, request.headers()),
+        _ => None,
+    };
+    if route.host().require_tls && !came_by_tls(request.headers()) {
+        return Ok(to_https(context, route, request));
+    }
+    let filters = context.downstream.filters();
+    let mut passage = Passage { context, route: Some(route), cluster: target.as_deref(), request };
+    let answered = chain::pass(&filters, &mut passage).await;
+    let mut response = match (answered, &route.action) {
+        (Some(answer), _) => answer,
+        (None, RouteAction::Redirect(to)) => {
             context.details = "direct_response";
             let facts = facts(request, context.downstream.scheme);
             redirect::answer(to, &route.matches.path, facts.scheme, facts.authority, facts.path_and_query)
         }
-        RouteAction::Respond(direct) => {
+        (None, RouteAction::Respond(direct)) => {
             context.details = "direct_response";
             let status = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             reply::of_status(status, &direct.body, false)
         }
-        RouteAction::Forward(forward) => match inject_fault(context, route).await {
-            Some(response) => response,
-            None => send(context, route, forward, request, original_dst).await?,
-        },
+        (None, RouteAction::Forward(forward)) => {
+            let cluster = target.as_deref().ok_or_else(|| no_weight(route))?;
+            match send(context, route, forward, cluster, request, original_dst).await {
+                Ok(response) => response,
+                Err(error) if context.after.is_empty() => return Err(error),
+                // Filters have their word about it.
+                Err(error) => {
+                    context.note_error(&error);
+                    reply::of_error(&error, context.grpc, false)
+                }
+            }
+        }
     };
-    route.response_headers.apply(response.headers_mut());
+    headers::response(context, route, &mut response);
+    if !context.after.is_empty() {
+        chain::after(context, &mut response);
+    }
     Ok(response)
 }
 
-/// Waits, answers, or does nothing.
-async fn inject_fault(context: &mut RequestContext, route: &Route) -> Option<Response<Body>> {
-    let injected = fault::draw(route.fault.as_ref()?, || fastrand::u32(..));
-    if let Some(delay) = injected.delay {
-        context.flags.insert(ResponseFlag::DelayInjected);
-        tokio::time::sleep(delay).await;
-    }
-    let abort = injected.abort?;
-    context.flags.insert(ResponseFlag::FaultInjected);
-    context.details = "fault_filter_abort";
-    Some(match abort {
-        Abort::Http(status) => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-            reply::of_status(status, "fault filter abort", context.grpc)
-        }
-        Abort::Grpc(status) => reply::of_grpc_status(status, "fault filter abort"),
-    })
+/// Whether the client's own connection, as far as anybody knows, was protected.
+fn came_by_tls(headers: &HeaderMap) -> bool {
+    headers.get(X_FORWARDED_PROTO).is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
+fn to_https(context: &mut RequestContext, route: &ChosenRoute, request: &Request<Body>) -> Response<Body> {
+    context.details = "direct_response";
+    let facts = facts(request, context.downstream.scheme);
+    let to = Redirect { scheme: Some("https".into()), ..Redirect::default() };
+    redirect::answer(&to, &route.matches.path, facts.scheme, facts.authority, facts.path_and_query)
 }
 
 async fn send(
     context: &mut RequestContext,
-    route: &Route,
+    route: &ChosenRoute,
     forward: &Forward,
+    cluster: &WeightedCluster,
     request: &mut Request<Body>,
     original_dst: Option<OriginalDestination>,
 ) -> Result<Response<Body>, ProxyError> {
-    let cluster = forward.draw(fastrand::u64(..)).ok_or_else(|| no_weight(route))?;
     context.cluster = Some(cluster.cluster.clone());
-    change_request(route, forward, cluster, request)?;
+    change_request(context, route, forward, cluster, request)?;
     mirror(context, forward, request, original_dst, &route.provenance);
     let body = std::mem::take(request.body_mut());
     *request.body_mut() = counted(body, context.received.clone());
+    let bounded = bounds::of_request(forward, context.grpc, request.headers_mut());
+    let forward = bounded.as_deref().unwrap_or(forward);
     let destination = Destination {
         cluster: &cluster.cluster,
         forward: Some(forward),
@@ -243,14 +299,28 @@ async fn send(
     // Boxed: it is large, and an idle connection must not hold room for it.
     let sent = Box::pin(worker.upstreams.send(request, &destination)).await;
     context.headers = std::mem::take(request.headers_mut());
-    let exchange = sent.map_err(|failure| context.fail(failure))?;
+    let exchange = sent.map_err(|failure| {
+        let mut error = context.fail(failure);
+        if let (ResponseFlag::NoClusterFound, Some(more)) = (error.flag, &forward.more)
+            && let Some(status) = more.cluster_not_found
+        {
+            error.status = StatusCode::from_u16(status).unwrap_or(error.status);
+        }
+        error
+    })?;
     context.note_exchange(exchange.flags, exchange.details, exchange.record, exchange.end);
     let mut response = exchange.response;
-    let headers = response.headers_mut();
-    if let Some(time) = context.upstream.as_ref().and_then(|upstream| upstream.service_time) {
-        headers.insert(X_ENVOY_UPSTREAM_SERVICE_TIME, millis(time));
+    if let Some(upstream) = &context.upstream {
+        let (time, attempts) = (upstream.service_time, upstream.attempts);
+        let headers = response.headers_mut();
+        if let Some(time) = time {
+            headers.insert(X_ENVOY_UPSTREAM_SERVICE_TIME, millis(time));
+        }
+        if route.host().attempt_count_in_response {
+            headers.insert(X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(attempts));
+        }
     }
-    cluster.response_headers.apply(headers);
+    headers::change_response(context, &cluster.response_headers, &mut response);
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     http1::strip_response(response.headers_mut(), switching);
     Ok(response)
@@ -282,13 +352,16 @@ fn no_weight(route: &Route) -> ProxyError {
 }
 
 fn change_request(
-    route: &Route,
+    context: &RequestContext,
+    route: &ChosenRoute,
     forward: &Forward,
     cluster: &WeightedCluster,
     request: &mut Request<Body>,
 ) -> Result<(), ProxyError> {
-    cluster.request_headers.apply(request.headers_mut());
-    route.request_headers.apply(request.headers_mut());
+    headers::request(context, route, cluster, request);
+    if cluster.host_rewrite.is_some() || forward.host_rewrite.is_some() {
+        host::rewrite(forward, cluster, request);
+    }
     if let Some(rewrite) = &forward.path_rewrite {
         let text = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let text = rewrite::rewritten(rewrite, &route.matches.path, text);
@@ -301,9 +374,6 @@ fn change_request(
             ),
             ..malformed_path()
         })?;
-    }
-    if let Some(host) = &forward.host_rewrite {
-        request.headers_mut().insert(header::HOST, host.clone());
     }
     Ok(())
 }

@@ -13,7 +13,22 @@ pub struct ListenerStatistics {
     pub accept_errors: AtomicU64,
     /// Panics in connections: mistakes of this proxy.
     pub panics: AtomicU64,
+    /// What role-based access control decided.
+    pub rbac: RbacStatistics,
     by_port: Mutex<BTreeMap<(Event, u16), u64>>,
+}
+
+/// What role-based access control decided, and what its shadow rules would have.
+#[derive(Default, Debug)]
+pub struct RbacStatistics {
+    /// Allowed.
+    pub allowed: AtomicU64,
+    /// Denied.
+    pub denied: AtomicU64,
+    /// Would be allowed.
+    pub shadow_allowed: AtomicU64,
+    /// Would be denied.
+    pub shadow_denied: AtomicU64,
 }
 
 /// What can happen to a connection, by port of its destination.

@@ -94,6 +94,15 @@ impl Observed {
             "Connections ended by a mistake of this proxy.",
             &statistics.panics,
         );
+        let rbac = &statistics.rbac;
+        count("envoy_http_rbac_allowed", "Requests that role-based access control allowed.", &rbac.allowed);
+        count("envoy_http_rbac_denied", "Requests that role-based access control denied.", &rbac.denied);
+        count(
+            "envoy_http_rbac_shadow_allowed",
+            "Requests that shadow rules would allow.",
+            &rbac.shadow_allowed,
+        );
+        count("envoy_http_rbac_shadow_denied", "Requests that shadow rules would deny.", &rbac.shadow_denied);
         let open = self.shared.open.count();
         let _ = writeln!(
             text,

@@ -15,6 +15,7 @@ fn forward_proxy(reviews: SocketAddr) -> Snapshot {
         name: "reviews".into(),
         domains: vec!["reviews:9080".into(), "reviews.shop:9080".into()],
         routes: vec![to("reviews")],
+        ..VirtualHost::default()
     };
     snapshot.routes.insert("explicit".into(), Arc::new(RouteTable::new("explicit", vec![host])));
     let passthrough = Cluster { discovery: Discovery::OriginalDst, ..cluster(ClusterName::PASSTHROUGH, &[]) };

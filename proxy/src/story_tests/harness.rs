@@ -22,7 +22,6 @@ use weft_model::listener::{
     Codec, Direction, FilterChain, FilterChainMatch, HttpConnection, Inspection, Listener, NetworkFilter,
     RouteSource,
 };
-use weft_model::policy::HeaderMutations;
 use weft_model::route::{Forward, Route, RouteAction, RouteMatch, RouteTable, VirtualHost};
 use weft_model::snapshot::Snapshot;
 
@@ -155,7 +154,8 @@ pub(crate) fn add_listener(snapshot: &mut Snapshot, listener: Listener) {
 }
 
 pub(crate) fn set_routes(snapshot: &mut Snapshot, routes: Vec<Route>) {
-    let host = VirtualHost { name: "all".into(), domains: vec!["*".into()], routes };
+    let host =
+        VirtualHost { name: "all".into(), domains: vec!["*".into()], routes, ..VirtualHost::default() };
     snapshot.routes.insert("routes".into(), Arc::new(RouteTable::new("routes", vec![host])));
 }
 
@@ -188,19 +188,12 @@ pub(crate) fn http_filter(routes: &str) -> NetworkFilter {
         stream_idle_timeout: None,
         upgrades: Vec::new(),
         forward_proxy: false,
+        filters: weft_model::filter::HttpFilter::of_the_mesh(),
     })
 }
 
 pub(crate) fn route(action: RouteAction) -> Route {
-    Route {
-        name: "route".into(),
-        matches: RouteMatch::any(),
-        action,
-        request_headers: HeaderMutations::default(),
-        response_headers: HeaderMutations::default(),
-        fault: None,
-        provenance: Vec::new(),
-    }
+    Route { name: "route".into(), ..Route::new(RouteMatch::any(), action) }
 }
 
 pub(crate) fn to(cluster: &str) -> Route {

@@ -118,7 +118,12 @@ fn a_workload_that_calls_its_own_service_comes_to_its_own_inbound_side() {
             add_listener(snapshot, listener("outbound", "127.0.0.1", Direction::Outbound, filter));
             let cluster = sidecar(service, REVIEWS);
             snapshot.clusters.insert(cluster.name.clone(), Arc::new(cluster));
-            let host = VirtualHost { name: "all".into(), domains: vec!["*".into()], routes: vec![to("a")] };
+            let host = VirtualHost {
+                name: "all".into(),
+                domains: vec!["*".into()],
+                routes: vec![to("a")],
+                ..VirtualHost::default()
+            };
             snapshot.routes.insert("own".into(), Arc::new(RouteTable::new("own", vec![host])));
         });
         let got = get_once(proxy.at("127.0.0.1").await, "/").await;

@@ -2,6 +2,8 @@
 
 mod harness;
 mod routing;
+mod route_table;
+mod filters;
 mod tcp;
 mod resilience;
 mod protocols;

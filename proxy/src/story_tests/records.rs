@@ -3,6 +3,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use weft_model::endpoint::WorkloadInfo;
+use weft_model::filter::FilterOverrides;
 use weft_model::matcher::PathMatch;
 use weft_model::policy::{Fault, Fraction};
 use weft_model::route::{DirectResponse, RouteAction};
@@ -35,7 +36,8 @@ fn the_log_has_the_headers_of_requests_that_were_sent_nowhere() {
         teapot.matches.path = exactly("/teapot");
         let mut waits = to("nowhere");
         waits.matches.path = exactly("/waits");
-        waits.fault = Some(Fault { delay: Some((Duration::from_secs(3600), Fraction::ALL)), abort: None });
+        let delay = Some((Duration::from_secs(3600), Fraction::ALL));
+        waits.filters = FilterOverrides::fault(Some(Fault { delay, ..Fault::default() }));
         let proxy = Proxy::start_recording(outbound(vec![teapot, waits], Vec::new()), &telemetry);
         let address = proxy.at("127.0.0.1").await;
         let headers = "host: shop\r\nuser-agent: curl/8\r\nx-request-id: mine\r\nconnection: close\r\n\r\n";

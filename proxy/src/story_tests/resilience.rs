@@ -1,6 +1,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use weft_model::filter::FilterOverrides;
 use weft_model::policy::{Abort, Fault, Fraction, RetryConditions, RetryPolicy};
 use weft_model::route::{Forward, RouteAction};
 
@@ -12,6 +13,7 @@ fn retrying(retries: u32) -> RetryPolicy {
         conditions: RetryConditions::SERVER_ERROR,
         status_codes: [].into(),
         per_try_timeout: None,
+        per_try_idle_timeout: None,
         backoff_base: Duration::from_millis(1),
         backoff_max: Duration::from_millis(2),
         idempotent_only: true,
@@ -60,15 +62,17 @@ fn faults_are_injected_before_the_service_is_called() {
     local(async {
         let backend = Backend::named("real").await;
         let mut faulty = to("a");
-        faulty.fault = Some(Fault {
+        let fault = |abort| Fault {
             delay: Some((Duration::from_millis(1), Fraction::ALL)),
-            abort: Some((Abort::Http(418), Fraction::ALL)),
-        });
+            abort: Some((abort, Fraction::ALL)),
+            ..Fault::default()
+        };
+        faulty.filters = FilterOverrides::fault(Some(fault(Abort::Http(418))));
         let proxy = Proxy::start(outbound(vec![faulty.clone()], vec![cluster("a", &[backend.address])]));
         let address = proxy.at("127.0.0.1").await;
         let got = get_once(address, "/").await;
         assert_eq!((got.status, got.body.as_str(), backend.count()), (418, "fault filter abort", 0));
-        faulty.fault.as_mut().unwrap().abort = Some((Abort::Grpc(8), Fraction::ALL));
+        faulty.filters = FilterOverrides::fault(Some(fault(Abort::Grpc(8))));
         proxy.change(|snapshot| set_routes(snapshot, vec![faulty]));
         let got = soon(async {
             loop {

@@ -1,7 +1,7 @@
 use weft_model::matcher::{HeaderKey, HeaderMatch, PathMatch, StringMatch, ValueMatch};
 use weft_model::policy::HeaderMutations;
 use weft_model::route::{
-    DirectResponse, Forward, PathRewrite, Redirect, RouteAction, RouteMatch, WeightedCluster,
+    DirectResponse, Forward, HostRewrite, PathRewrite, Redirect, RouteAction, RouteMatch, WeightedCluster,
 };
 
 use super::harness::*;
@@ -110,14 +110,13 @@ fn headers_paths_and_hosts_are_changed_as_the_route_says() {
             answer
         })
         .await;
-        let mutations = |remove: &str, set: (&'static str, &str)| HeaderMutations {
-            remove: vec![remove.parse().unwrap()],
-            set: vec![(set.0.parse().unwrap(), set.1.parse().unwrap())],
-            add: Vec::new(),
+        let mutations = |remove: &str, set: (&'static str, &str)| {
+            let set = (set.0.parse().unwrap(), set.1.parse().unwrap());
+            HeaderMutations::of(vec![remove.parse().unwrap()], [set], [])
         };
         let forward = Forward {
             path_rewrite: Some(PathRewrite::Prefix("/v2".into())),
-            host_rewrite: Some("inner.example".parse().unwrap()),
+            host_rewrite: Some(HostRewrite::Literal("inner.example".parse().unwrap())),
             ..Forward::to("a")
         };
         let mut changing = route(RouteAction::Forward(forward));
@@ -143,8 +142,7 @@ fn headers_paths_and_hosts_are_changed_as_the_route_says() {
 #[test]
 fn redirects_and_direct_responses_need_no_service() {
     local(async {
-        let redirect =
-            Redirect { status: 301, scheme: None, host: Some("new.example".into()), port: None, path: None };
+        let redirect = Redirect { status: 301, host: Some("new.example".into()), ..Redirect::default() };
         let mut moved = route(RouteAction::Redirect(redirect));
         moved.matches.path = PathMatch::SeparatedPrefix("/old".into());
         let teapot =

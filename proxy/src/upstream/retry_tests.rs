@@ -11,6 +11,7 @@ fn policy(words: &[&str]) -> RetryPolicy {
         conditions,
         status_codes: Arc::from([418]),
         per_try_timeout: None,
+        per_try_idle_timeout: None,
         backoff_base: RetryPolicy::BACKOFF_BASE,
         backoff_max: RetryPolicy::BACKOFF_MAX,
         idempotent_only: true,

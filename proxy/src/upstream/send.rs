@@ -230,10 +230,14 @@ impl<'a> Call<'a> {
     /// The earliest bound on an attempt, and what it means when it is reached.
     fn attempt_deadline(&self, began: Instant) -> Option<(Instant, FailureKind)> {
         let per_try = self.policy.and_then(|policy| policy.per_try_timeout);
+        let per_try_idle = self.policy.and_then(|policy| policy.per_try_idle_timeout);
         let idle = self.destination.forward.and_then(|forward| forward.idle_timeout);
         [
             self.deadline.map(|deadline| (deadline, FailureKind::Timeout)),
             per_try.map(|timeout| (began + timeout, FailureKind::PerTryTimeout)),
+            per_try_idle
+                .filter(|_| self.replay.is_none())
+                .map(|idle| (began + idle, FailureKind::PerTryTimeout)),
             // Only while nothing of the request's body can still be moving.
             idle.filter(|_| self.replay.is_none()).map(|idle| (began + idle, FailureKind::Idle)),
         ]
@@ -427,7 +431,9 @@ impl<'a> Call<'a> {
         strip_response(response.headers_mut(), switched && self.upgrade);
         response.headers_mut().remove(X_WEFT_UNPROCESSED);
         let guards: Guards = (requests, active, retrying);
+        let per_try_idle = self.policy.and_then(|policy| policy.per_try_idle_timeout);
         let idle = self.destination.forward.and_then(|forward| forward.idle_timeout);
+        let idle = [idle, per_try_idle].into_iter().flatten().min();
         let body = match std::mem::take(response.body_mut()) {
             Body::Empty => {
                 end.finish(0);

@@ -240,6 +240,7 @@ pub(super) fn retry(words: &[&str]) -> RetryPolicy {
         conditions,
         status_codes: Arc::from([]),
         per_try_timeout: None,
+        per_try_idle_timeout: None,
         backoff_base: Duration::from_millis(1),
         backoff_max: Duration::from_millis(5),
         idempotent_only: true,

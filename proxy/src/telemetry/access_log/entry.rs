@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, Version};
 
-use super::operator::{GrpcForm, Header, Operator, Part};
 use crate::error::ResponseFlags;
 use crate::telemetry::labels;
 use crate::telemetry::record::{ConnectionRecord, RequestRecord, TcpRecord, UpstreamRecord};
 
+use weft_model::format::{GrpcForm, Header, Operator, Part};
 use weft_model::identity::WorkloadIdentity;
 use weft_model::provenance::Provenance;
 
@@ -126,6 +126,8 @@ impl<'a> Entry<'a> {
                 identity(self.own().filter(|_| self.connection().peer_identity.is_some()))
             }
             Operator::ConnectionTerminationDetails => Value::None,
+            Operator::Hostname => hostname().into(),
+            Operator::Environment(value) => (&**value).into(),
             // Envoy writes 0 for connections, too.
             Operator::ResponseCode => Value::Number(self.status()),
             Operator::UpstreamHost(_)
@@ -158,6 +160,14 @@ impl<'a> Entry<'a> {
             _ => Value::None,
         }
     }
+}
+
+/// Name of this machine; asked for once.
+fn hostname() -> &'static str {
+    static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    NAME.get_or_init(|| {
+        nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+    })
 }
 
 fn identity(identity: Option<&WorkloadIdentity>) -> Value<'_> {

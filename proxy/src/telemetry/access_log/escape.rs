@@ -5,12 +5,14 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use super::entry::Value;
-use super::operator::Part;
+use weft_model::format::Part;
 
 /// Where a value stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Style {
     Text,
+    /// As it is: whoever takes it looks at it.
+    Raw,
     /// Within quotation marks.
     Json,
 }
@@ -50,6 +52,7 @@ pub(super) fn write_bytes(bytes: &[u8], max: Option<usize>, style: Style, out: &
     let bytes = &bytes[..bytes.len().min(max.unwrap_or(usize::MAX))];
     match style {
         Style::Text => write_text(bytes, out),
+        Style::Raw => out.extend_from_slice(bytes),
         Style::Json => write_json(bytes, out),
     }
 }

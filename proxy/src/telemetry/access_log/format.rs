@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::entry::{Entry, Value};
 use super::escape::{Style, quoted, write_value};
-use super::operator::Operator;
 use super::time::Clockwork;
+
+use weft_model::format::{Segment, Template, TemplateError};
 
 /// Istio's default (<https://istio.io/latest/docs/tasks/observability/logs/access-log/#default-access-log-format>).
 const ISTIO: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% \
@@ -36,12 +37,6 @@ enum Json {
     /// Keys are quoted and have their colon.
     Object(Vec<(Box<str>, Json)>),
     Array(Vec<Json>),
-}
-
-#[derive(Debug)]
-enum Segment {
-    Literal(Box<str>),
-    Operator { operator: Operator, max: Option<usize> },
 }
 
 /// One mistake in a format.
@@ -139,74 +134,22 @@ fn json(value: &serde_json::Value, key: &str, errors: &mut Vec<FormatError>) -> 
     }
 }
 
+/// What a text with operators says of a request: the value of a header. What is not known is left out.
+#[must_use]
+pub fn evaluate(template: &Template, entry: &Entry<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_segments(template.segments(), entry, &mut Clockwork::default(), Style::Raw, &mut out);
+    out
+}
+
 /// Cuts a text at its operators.
 fn segments(text: &str, key: &str, errors: &mut Vec<FormatError>) -> Vec<Segment> {
-    let mut segments = Vec::new();
-    let mut literal = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find('%') {
-        literal.push_str(&rest[..start]);
-        let position = text[..text.len() - rest.len() + start].chars().count() + 1;
-        rest = &rest[start + 1..];
-        if let Some(after) = rest.strip_prefix('%') {
-            literal.push('%');
-            rest = after;
-            continue;
-        }
-        let mut wrong = |message| errors.push(FormatError { key: key.to_owned(), position, message });
-        let Some((inside, after)) = cut(rest) else {
-            wrong("an operator begins here and does not end: it ends with `%`".to_owned());
-            rest = "";
-            break;
-        };
-        rest = after;
-        match operator(inside) {
-            Ok(operator) => {
-                if !literal.is_empty() {
-                    segments.push(Segment::Literal(std::mem::take(&mut literal).into()));
-                }
-                segments.push(operator);
-            }
-            Err(message) => wrong(message),
-        }
-    }
-    literal.push_str(rest);
-    if !literal.is_empty() {
-        segments.push(Segment::Literal(literal.into()));
-    }
-    segments
-}
-
-/// What stands before the closing `%`, and what comes after it. A `%` within parentheses does not close: formats of
-/// times have some.
-fn cut(text: &str) -> Option<(&str, &str)> {
-    let open = text.find(['(', '%'])?;
-    let from = match text.as_bytes()[open] {
-        b'(' => open + text[open..].find(')')?,
-        _ => open,
-    };
-    let end = from + text[from..].find('%')?;
-    Some((&text[..end], &text[end + 1..]))
-}
-
-/// `NAME`, `NAME(ARGUMENT)` or `NAME(ARGUMENT):MAX`.
-fn operator(text: &str) -> Result<Segment, String> {
-    let (head, max) = match text.rfind(')') {
-        Some(close) => (&text[..=close], text[close + 1..].strip_prefix(':').or(Some(&text[close + 1..]))),
-        None => match text.split_once(':') {
-            Some((head, max)) => (head, Some(max)),
-            None => (text, None),
-        },
-    };
-    let max = match max.filter(|max| !max.is_empty()) {
-        Some(max) => Some(max.parse().map_err(|_| format!("`{max}` is no greatest length"))?),
-        None => None,
-    };
-    let operator = match head.split_once('(') {
-        Some((name, argument)) => Operator::parse(name, Some(argument.trim_end_matches(')')))?,
-        None => Operator::parse(head, None)?,
-    };
-    Ok(Segment::Operator { operator, max })
+    Template::parse(text).map(Template::into_segments).unwrap_or_else(|mistakes| {
+        let named =
+            |TemplateError { position, message }| FormatError { key: key.to_owned(), position, message };
+        errors.extend(mistakes.into_iter().map(named));
+        Vec::new()
+    })
 }
 
 fn write_segments(
@@ -218,9 +161,10 @@ fn write_segments(
 ) {
     for segment in segments {
         match segment {
-            Segment::Literal(text) if style == Style::Text => out.extend_from_slice(text.as_bytes()),
+            Segment::Literal(text) if style != Style::Json => out.extend_from_slice(text.as_bytes()),
             Segment::Literal(text) => super::escape::write_bytes(text.as_bytes(), None, style, out),
             Segment::Operator { operator, max } => match entry.value(operator) {
+                Value::None if style == Style::Raw => {}
                 Value::None => out.push(b'-'),
                 Value::Time(time) => clockwork.write(time, operator.time_format(), style, out),
                 value => write_value(value, *max, style, out),

@@ -6,7 +6,6 @@
 mod entry;
 mod escape;
 mod format;
-mod operator;
 mod time;
 mod writer;
 
@@ -14,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use entry::Entry;
-pub use format::{Format, FormatError, FormatErrors};
+pub use format::{Format, FormatError, FormatErrors, evaluate};
 pub(super) use time::Clockwork;
 pub(super) use writer::Writer;
 

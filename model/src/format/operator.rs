@@ -5,11 +5,18 @@ use http::HeaderName;
 
 /// One operator, checked.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Operator {
+#[allow(missing_docs, reason = "the names are Envoy's")]
+pub enum Operator {
     /// With a format of strftime, if any.
     StartTime(Option<Box<str>>),
+    /// A header of the request, or the second where there is no first.
     Request(Header, Option<Header>),
+    /// A header of the response, or the second where there is no first.
     Response(Header, Option<Header>),
+    /// Name of this machine.
+    Hostname,
+    /// A variable of this process's environment, read when the template is parsed.
+    Environment(Box<str>),
     Protocol,
     ResponseCode,
     ResponseCodeDetails,
@@ -39,7 +46,8 @@ pub(super) enum Operator {
 
 /// What `%REQ(…)%` and `%RESP(…)%` name.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Header {
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Header {
     Method,
     Path,
     Authority,
@@ -50,7 +58,8 @@ pub(super) enum Header {
 
 /// Which part of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Part {
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Part {
     Whole,
     Host,
     Port,
@@ -58,7 +67,8 @@ pub(super) enum Part {
 
 /// How a gRPC status is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum GrpcForm {
+#[allow(missing_docs, reason = "the names are Envoy's")]
+pub enum GrpcForm {
     Camel,
     Snake,
     Number,
@@ -66,7 +76,10 @@ pub(super) enum GrpcForm {
 
 impl Operator {
     /// `name` and `argument` of `%NAME(ARGUMENT)%`. The error is a sentence without a position.
-    pub(super) fn parse(name: &str, argument: Option<&str>) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// It is not known or misused.
+    pub fn parse(name: &str, argument: Option<&str>) -> Result<Self, String> {
         match (name, argument) {
             ("START_TIME", argument) => start_time(argument),
             ("REQ", Some(argument)) => headers(argument).map(|(first, second)| Self::Request(first, second)),
@@ -75,6 +88,9 @@ impl Operator {
             }
             ("REQ" | "RESP", None) => {
                 Err(format!("%{name}% needs the name of a header, such as %{name}(X-NAME)%"))
+            }
+            ("ENVIRONMENT", Some(name)) => {
+                Ok(Self::Environment(std::env::var(name).unwrap_or_default().into()))
             }
             ("GRPC_STATUS", argument) => match argument {
                 None | Some("CAMEL_STRING") => Ok(Self::GrpcStatus(GrpcForm::Camel)),
@@ -92,6 +108,7 @@ impl Operator {
     fn plain(name: &str) -> Option<Self> {
         use Part::{Host, Port, Whole};
         Some(match name {
+            "HOSTNAME" => Self::Hostname,
             "PROTOCOL" => Self::Protocol,
             "RESPONSE_CODE" => Self::ResponseCode,
             "RESPONSE_CODE_DETAILS" => Self::ResponseCodeDetails,
@@ -174,7 +191,8 @@ fn header(name: &str) -> Result<Header, String> {
 
 impl Operator {
     /// The strftime format of `%START_TIME(FORMAT)%`.
-    pub(super) fn time_format(&self) -> Option<&str> {
+    #[must_use]
+    pub fn time_format(&self) -> Option<&str> {
         match self {
             Self::StartTime(format) => format.as_deref(),
             _ => None,
