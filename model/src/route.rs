@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use crate::hash_policy::HashPolicy;
 use crate::matcher::{HeaderMatch, PathMatch, QueryMatch, RequestFacts};
 use crate::policy::{Fault, Fraction, HeaderMutations, RetryPolicy};
 use crate::provenance::Provenance;
+use crate::subset::LbMetadata;
 
 #[cfg(test)]
 #[path = "route_tests.rs"]
@@ -109,6 +111,24 @@ pub struct Forward {
     pub host_rewrite: Option<HeaderValue>,
     /// Copies sent elsewhere, their answers ignored.
     pub mirrors: Vec<Mirror>,
+    /// What the hash of a request is made of, for clusters that choose by it.
+    pub hash_policy: Vec<HashPolicy>,
+    /// What endpoints must have, in clusters with subsets.
+    pub metadata_match: LbMetadata,
+    /// Which of a cluster's circuit breakers bounds its requests.
+    pub priority: RoutingPriority,
+    /// When an attempt's time is up another is made beside it, and the first good answer is taken.
+    pub hedge_on_per_try_timeout: bool,
+}
+
+/// Envoy's routing priority: it chooses among the circuit breakers of a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum RoutingPriority {
+    /// The ordinary.
+    #[default]
+    Default,
+    /// Counted apart.
+    High,
 }
 
 /// One of several destinations.
@@ -122,6 +142,8 @@ pub struct WeightedCluster {
     pub request_headers: HeaderMutations,
     /// Changes to responses that come from here.
     pub response_headers: HeaderMutations,
+    /// What endpoints must have beside what the route says; where both have a key, this holds.
+    pub metadata_match: LbMetadata,
 }
 
 impl WeightedCluster {
@@ -133,6 +155,7 @@ impl WeightedCluster {
             weight,
             request_headers: HeaderMutations::default(),
             response_headers: HeaderMutations::default(),
+            metadata_match: LbMetadata::default(),
         }
     }
 }
@@ -191,6 +214,10 @@ impl Forward {
             path_rewrite: None,
             host_rewrite: None,
             mirrors: Vec::new(),
+            hash_policy: Vec::new(),
+            metadata_match: LbMetadata::default(),
+            priority: RoutingPriority::Default,
+            hedge_on_per_try_timeout: false,
         }
     }
 

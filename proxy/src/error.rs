@@ -59,6 +59,8 @@ pub enum ResponseFlag {
     StreamIdleTimeout,
     /// An overload or size limit of this proxy.
     OverloadManager,
+    /// The cluster's load assignment refuses a share of requests.
+    DropOverload,
 }
 
 impl ResponseFlag {
@@ -82,6 +84,7 @@ impl ResponseFlag {
             Self::UpstreamRequestTimeout => "UT",
             Self::StreamIdleTimeout => "SI",
             Self::OverloadManager => "OM",
+            Self::DropOverload => "DO",
         }
     }
 }
@@ -113,7 +116,7 @@ impl ResponseFlags {
 impl fmt::Display for ResponseFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use ResponseFlag as F;
-        const ALL: [ResponseFlag; 16] = [
+        const ALL: [ResponseFlag; 17] = [
             F::DownstreamProtocolError,
             F::DownstreamConnectionTermination,
             F::DelayInjected,
@@ -130,6 +133,7 @@ impl fmt::Display for ResponseFlags {
             F::UpstreamRequestTimeout,
             F::StreamIdleTimeout,
             F::OverloadManager,
+            F::DropOverload,
         ];
         let mut separator = "";
         for flag in ALL.into_iter().filter(|flag| self.contains(*flag)) {

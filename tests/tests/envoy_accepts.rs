@@ -59,6 +59,7 @@ fn assert_accepted(listeners: &[Listener], clusters: &[Cluster]) {
         discovery: Discovery::Static(EndpointSet {
             cluster: "sds-grpc".into(),
             localities: vec![locality(vec![endpoint("127.0.0.1:15012", false)])],
+            policy: Default::default(),
         }),
         transport: UpstreamTransport::Plain,
         service: None,
@@ -114,7 +115,14 @@ fn endpoint(address: &str, mutual_tls: bool) -> Arc<Endpoint> {
         cluster: "mesh".into(),
     };
     let address = address.parse().expect("an address");
-    Arc::new(Endpoint { address, health: Health::Healthy, weight: 1, mutual_tls, workload })
+    Arc::new(Endpoint {
+        address,
+        health: Health::Healthy,
+        weight: 1,
+        mutual_tls,
+        workload,
+        ..Endpoint::new(address)
+    })
 }
 
 fn locality(endpoints: Vec<Arc<Endpoint>>) -> LocalityEndpoints {
@@ -133,7 +141,7 @@ fn cluster(name: &str) -> Cluster {
     Cluster {
         name: name.into(),
         discovery: Discovery::Endpoints(name.into()),
-        load_balancing: LoadBalancing::LeastRequest,
+        load_balancing: LoadBalancing::LEAST_REQUEST,
         connect_timeout: Duration::from_secs(10),
         http: UpstreamHttp::SameAsDownstream,
         transport: UpstreamTransport::ByEndpoint(tls()),
@@ -145,6 +153,7 @@ fn cluster(name: &str) -> Cluster {
             base_ejection_time: Duration::from_secs(30),
             max_ejection_percent: 10,
             min_health_percent: 20,
+            ..OutlierDetection::default()
         }),
         max_requests_per_connection: Some(100),
         idle_timeout: Duration::from_secs(3600),
@@ -154,13 +163,18 @@ fn cluster(name: &str) -> Cluster {
             namespace: "default".into(),
         }),
         provenance: provenance(),
+        ..Cluster::new("", Discovery::OriginalDst)
     }
 }
 
 #[test]
 fn envoy_accepts_clusters_of_every_kind() {
     let endpoints = vec![endpoint("10.0.0.1:9080", true), endpoint("[fd00::1]:9080", false)];
-    let set = EndpointSet { cluster: "static".into(), localities: vec![locality(endpoints)] };
+    let set = EndpointSet {
+        cluster: "static".into(),
+        localities: vec![locality(endpoints)],
+        policy: Default::default(),
+    };
     let dns = vec![("example.org".into(), 443)];
     let clusters = [
         cluster("outbound|9080||reviews.default.svc.cluster.local"),
@@ -220,10 +234,12 @@ fn forward() -> Forward {
             backoff_max: RetryPolicy::BACKOFF_MAX,
             idempotent_only: true,
             avoid_tried_endpoints: true,
+            ..RetryPolicy::default()
         }),
         path_rewrite: None,
         host_rewrite: Some(HeaderValue::from_static("other.example")),
         mirrors: vec![Mirror { cluster: "b".into(), fraction: Fraction::from_percent(12.5) }],
+        ..Forward::to("")
     }
 }
 
@@ -318,7 +334,13 @@ fn http(routes: RouteSource, forward_proxy: bool) -> NetworkFilter {
 
 fn tcp(clusters: &[(&str, u32)]) -> NetworkFilter {
     let clusters = clusters.iter().map(|(name, weight)| WeightedCluster::new(name, *weight)).collect();
-    NetworkFilter::Tcp(TcpProxy { stat_prefix: "tcp".into(), clusters, idle_timeout: None })
+    NetworkFilter::Tcp(TcpProxy {
+        stat_prefix: "tcp".into(),
+        clusters,
+        idle_timeout: None,
+        hash_source_ip: false,
+        metadata_match: Default::default(),
+    })
 }
 
 #[test]

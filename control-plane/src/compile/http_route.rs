@@ -129,6 +129,7 @@ fn action(world: &World, rule: &HttpRouteRule, filters: &Filters<'_>) -> RouteAc
         path_rewrite: filters.path.map(path_rewrite),
         host_rewrite: filters.host.and_then(|host| HeaderValue::from_str(host).ok()),
         mirrors: Vec::new(),
+        ..Forward::to("")
     })
 }
 
@@ -140,6 +141,7 @@ fn weighted(world: &World, backend: &HttpBackend) -> WeightedCluster {
         weight: backend.weight,
         request_headers: filters.request,
         response_headers: filters.response,
+        ..WeightedCluster::new("", 0)
     }
 }
 

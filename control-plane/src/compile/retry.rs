@@ -28,6 +28,7 @@ pub(super) fn default() -> RetryPolicy {
         backoff_max: RetryPolicy::BACKOFF_MAX,
         idempotent_only: true,
         avoid_tried_endpoints: true,
+        ..RetryPolicy::default()
     }
 }
 
@@ -111,5 +112,6 @@ pub(super) fn http_route(retry: Option<&HttpRouteRetry>, timeouts: HttpRouteTime
         backoff_max: base * 10,
         idempotent_only: false,
         avoid_tried_endpoints: true,
+        ..RetryPolicy::default()
     })
 }

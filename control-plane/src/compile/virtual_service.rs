@@ -164,6 +164,7 @@ impl Compile<'_> {
                     weight: to.weight,
                     request_headers: convert::headers(&to.headers.request),
                     response_headers: convert::headers(&to.headers.response),
+                    ..WeightedCluster::new("", 0)
                 });
                 let rewrite = rule.rewrite.as_ref();
                 let is_prefix = matched
@@ -190,6 +191,7 @@ impl Compile<'_> {
                         .and_then(|r| r.authority.as_ref())
                         .and_then(|authority| HeaderValue::from_str(authority).ok()),
                     mirrors: Vec::new(),
+                    ..Forward::to("")
                 })
             }
             HttpAction::Redirect(redirect) => RouteAction::Redirect(Redirect {

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::seconds;
-use crate::cluster::{Cluster, Discovery, LoadBalancing, UpstreamHttp, UpstreamTls, UpstreamTransport};
+use crate::cluster::{
+    CircuitBreakers, Cluster, Discovery, LoadBalancing, UpstreamHttp, UpstreamTls, UpstreamTransport,
+};
 use crate::endpoint::{EndpointSet, Health};
 
 pub(super) fn cluster(cluster: &Cluster) -> Value {
@@ -29,7 +31,6 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
             "interval": seconds(outlier.interval),
             "base_ejection_time": seconds(outlier.base_ejection_time),
             "max_ejection_percent": outlier.max_ejection_percent,
-            "min_health_percent": outlier.min_health_percent,
         })
     });
     let service = cluster
@@ -42,7 +43,10 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
         "lb_policy": match cluster.load_balancing {
             LoadBalancing::RoundRobin => "ROUND_ROBIN",
             LoadBalancing::Random => "RANDOM",
-            LoadBalancing::LeastRequest => "LEAST_REQUEST",
+            LoadBalancing::LeastRequest(_) => "LEAST_REQUEST",
+            LoadBalancing::RingHash(_) => "RING_HASH",
+            LoadBalancing::Maglev(_) => "MAGLEV",
+            LoadBalancing::PeakEwma(_) => "PEAK_EWMA",
         },
         "connect_timeout": seconds(cluster.connect_timeout),
         "http": match cluster.http {
@@ -51,17 +55,27 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
             UpstreamHttp::Http2 => "HTTP2",
         },
         "transport": transport,
-        "circuit_breakers": {
-            "max_connections": cluster.limits.max_connections,
-            "max_pending_requests": cluster.limits.max_pending_requests,
-            "max_requests": cluster.limits.max_requests,
-            "max_retries": cluster.limits.max_retries,
-        },
+        "healthy_panic_threshold": cluster.balancing.panic_threshold,
+        "circuit_breakers": limits(&cluster.limits),
+        "circuit_breakers_high": limits(&cluster.high_priority_limits),
         "outlier_detection": outlier,
         "max_requests_per_connection": cluster.max_requests_per_connection,
         "idle_timeout": seconds(cluster.idle_timeout),
         "service": service,
         "provenance": cluster.provenance,
+    })
+}
+
+fn limits(limits: &CircuitBreakers) -> Value {
+    json!({
+        "max_connections": limits.max_connections,
+        "max_pending_requests": limits.max_pending_requests,
+        "max_requests": limits.max_requests,
+        "max_retries": limits.max_retries,
+        "retry_budget": limits.retry_budget.map(|budget| {
+            json!({ "budget_millionths": budget.budget.millionths(),
+                    "min_retry_concurrency": budget.min_retry_concurrency })
+        }),
     })
 }
 

@@ -31,6 +31,10 @@ mod http_connection;
 mod tcp_proxy;
 mod upstream_http;
 mod outlier;
+mod load_balancing;
+mod subset;
+mod limits;
+mod hash_policy;
 
 pub mod listener;
 pub mod route;

@@ -16,11 +16,12 @@ use weft_proto::xds::route::weighted_cluster::ClusterWeight;
 
 use super::reader::{Reader, fields};
 use super::wire::{bound, duration, number};
-use super::{headers, retry, text};
+use super::{hash_policy, headers, retry, subset, text};
 use crate::matcher::PathMatch;
 use crate::policy::Fraction;
 use crate::route::{
-    DirectResponse, Forward, Mirror, PathRewrite, Redirect, RouteAction, RouteMatch, WeightedCluster,
+    DirectResponse, Forward, Mirror, PathRewrite, Redirect, RouteAction, RouteMatch, RoutingPriority,
+    WeightedCluster,
 };
 
 /// Envoy's bound on an exchange when none is given.
@@ -73,6 +74,12 @@ fn encode_forward(forward: &Forward, matches: &RouteMatch) -> Action {
         host_rewrite_specifier: forward.host_rewrite.as_ref().map(|host| {
             HostRewriteSpecifier::HostRewriteLiteral(String::from_utf8_lossy(host.as_bytes()).into_owned())
         }),
+        hash_policy: forward.hash_policy.iter().map(hash_policy::encode).collect(),
+        metadata_match: subset::metadata(&forward.metadata_match),
+        priority: match forward.priority {
+            RoutingPriority::Default => core::RoutingPriority::Default,
+            RoutingPriority::High => core::RoutingPriority::High,
+        } as i32,
         ..Default::default()
     };
     match &forward.path_rewrite {
@@ -93,11 +100,11 @@ fn decode_forward(
 ) -> Option<Forward> {
     fields!(reader, route => pb::RouteAction {
         prefix_rewrite, regex_rewrite, timeout, idle_timeout, retry_policy, request_mirror_policies,
-        max_stream_duration, cluster_specifier, host_rewrite_specifier;
+        max_stream_duration, cluster_specifier, host_rewrite_specifier, hash_policy, metadata_match, priority;
         ignored: cluster_not_found_response_code, append_x_forwarded_host, flush_timeout, early_data_policy,
-            priority, include_vh_rate_limits;
-        refused: metadata_match, path_rewrite_policy, path_rewrite, retry_policy_typed_config, rate_limits,
-            hash_policy, cors, max_grpc_timeout, grpc_timeout_offset, upgrade_configs, internal_redirect_policy,
+            include_vh_rate_limits;
+        refused: path_rewrite_policy, path_rewrite, retry_policy_typed_config, rate_limits,
+            cors, max_grpc_timeout, grpc_timeout_offset, upgrade_configs, internal_redirect_policy,
             internal_redirect_action, max_internal_redirects, hedge_policy
     });
     let path_rewrite = decode_rewrite(reader, prefix_rewrite, regex_rewrite, matches);
@@ -107,6 +114,13 @@ fn decode_forward(
     };
     let idle_timeout = reader.bound("idle_timeout", idle_timeout);
     let retry = reader.optional("retry_policy", retry_policy, retry::decode);
+    let hash_policy = reader.each("hash_policy", hash_policy, hash_policy::decode);
+    let metadata_match = subset::of_request(reader, "metadata_match", metadata_match);
+    let priority = match core::RoutingPriority::try_from(priority) {
+        Ok(core::RoutingPriority::Default) => Some(RoutingPriority::Default),
+        Ok(core::RoutingPriority::High) => Some(RoutingPriority::High),
+        Err(_) => reader.refuse_at("priority", format!("{priority} is not known")),
+    };
     let mirrors = reader.each("request_mirror_policies", request_mirror_policies, decode_mirror);
     // Its bound on gRPC's own time-outs asks for what is done anyway.
     if let Some(stream) = max_stream_duration
@@ -130,7 +144,19 @@ fn decode_forward(
         Some(HostRewriteSpecifier::HostRewritePathRegex(_)) => reader.unsupported("host_rewrite_path_regex"),
         Some(HostRewriteSpecifier::HostRewrite(_)) => reader.unsupported("host_rewrite"),
     };
-    Some(Forward { clusters: clusters?, timeout, idle_timeout, retry, path_rewrite, host_rewrite, mirrors })
+    Some(Forward {
+        clusters: clusters?,
+        timeout,
+        idle_timeout,
+        retry,
+        path_rewrite,
+        host_rewrite,
+        mirrors,
+        hash_policy,
+        metadata_match: metadata_match?,
+        priority: priority?,
+        hedge_on_per_try_timeout: false,
+    })
 }
 
 fn encode_clusters(clusters: &[WeightedCluster]) -> ClusterSpecifier {
@@ -150,6 +176,7 @@ fn encode_clusters(clusters: &[WeightedCluster]) -> ClusterSpecifier {
             request_headers_to_remove,
             response_headers_to_add,
             response_headers_to_remove,
+            metadata_match: subset::metadata(&cluster.metadata_match),
             ..Default::default()
         }
     };
@@ -184,8 +211,8 @@ fn decode_clusters(reader: &mut Reader, clusters: ClusterSpecifier) -> Option<Ve
 fn decode_weighted(reader: &mut Reader, cluster: ClusterWeight) -> Option<WeightedCluster> {
     fields!(reader, cluster => ClusterWeight {
         name, weight, request_headers_to_add, request_headers_to_remove, response_headers_to_add,
-        response_headers_to_remove;
-        refused: cluster_header, metadata_match, typed_per_filter_config, host_rewrite_specifier
+        response_headers_to_remove, metadata_match;
+        refused: cluster_header, typed_per_filter_config, host_rewrite_specifier
     });
     let cluster = reader.text("name", name);
     let request_headers =
@@ -193,7 +220,8 @@ fn decode_weighted(reader: &mut Reader, cluster: ClusterWeight) -> Option<Weight
     let response_headers =
         headers::decode(reader, "response", response_headers_to_add, response_headers_to_remove);
     let weight = weight.map_or(0, |weight| weight.value);
-    Some(WeightedCluster { cluster: cluster?, weight, request_headers, response_headers })
+    let metadata_match = subset::of_request(reader, "metadata_match", metadata_match)?;
+    Some(WeightedCluster { cluster: cluster?, weight, request_headers, response_headers, metadata_match })
 }
 
 fn encode_mirror(mirror: &Mirror) -> RequestMirrorPolicy {

@@ -78,7 +78,7 @@ fn decode_path(reader: &mut Reader, path: PathSpecifier, ignore_case: bool) -> O
     }
 }
 
-fn encode_header(header: &HeaderMatch) -> pb::HeaderMatcher {
+pub(super) fn encode_header(header: &HeaderMatch) -> pb::HeaderMatcher {
     let name = match &header.name {
         HeaderKey::Header(name) => name.as_str(),
         HeaderKey::Pseudo(PseudoHeader::Authority) => ":authority",

@@ -210,7 +210,7 @@ impl Drop for RequestContext {
 }
 
 /// All flags there are.
-const ALL_FLAGS: [ResponseFlag; 16] = [
+const ALL_FLAGS: [ResponseFlag; 17] = [
     ResponseFlag::DownstreamProtocolError,
     ResponseFlag::DownstreamConnectionTermination,
     ResponseFlag::DelayInjected,
@@ -227,6 +227,7 @@ const ALL_FLAGS: [ResponseFlag; 16] = [
     ResponseFlag::UpstreamRequestTimeout,
     ResponseFlag::StreamIdleTimeout,
     ResponseFlag::OverloadManager,
+    ResponseFlag::DropOverload,
 ];
 
 /// Host and port that a request is for, as its client wrote them; empty when it did not.

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use weft_model::hash_policy::{self, HashFacts, RequestHash};
 use weft_model::policy::Abort;
 use weft_model::provenance::Provenance;
 use weft_model::route::{Forward, Route, RouteAction, RouteTable, WeightedCluster};
+use weft_model::subset::LbMetadata;
 
 use super::context::{ChosenRoute, RequestContext, facts};
 use super::downstream::Downstream;
@@ -18,7 +20,7 @@ use crate::body::Body;
 use crate::error::{ErrorSource, Progress, ProxyError, ResponseFlag};
 use crate::filters::{fault, path, redirect, request_id, rewrite, trace_context};
 use crate::http1;
-use crate::upstream::{Destination, OriginalDestination};
+use crate::upstream::{Destination, OriginalDestination, Preference};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_ENVOY_UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
@@ -228,6 +230,8 @@ async fn send(
 ) -> Result<Response<Body>, ProxyError> {
     let cluster = forward.draw(fastrand::u64(..)).ok_or_else(|| no_weight(route))?;
     context.cluster = Some(cluster.cluster.clone());
+    let hash = hash(context, forward, request);
+    let wanted = wanted(forward, cluster);
     change_request(route, forward, cluster, request)?;
     mirror(context, forward, request, original_dst, &route.provenance);
     let body = std::mem::take(request.body_mut());
@@ -238,6 +242,7 @@ async fn send(
         original_dst,
         downstream: context.protocol(),
         provenance: &route.provenance,
+        preference: Preference { hash: hash.hash, metadata_match: Some(&wanted) },
     };
     let worker = context.downstream.worker.clone();
     // Boxed: it is large, and an idle connection must not hold room for it.
@@ -250,10 +255,34 @@ async fn send(
     if let Some(time) = context.upstream.as_ref().and_then(|upstream| upstream.service_time) {
         headers.insert(X_ENVOY_UPSTREAM_SERVICE_TIME, millis(time));
     }
+    for cookie in hash.set_cookies {
+        // A name or a path that cannot stand in a header is the configuration's; the answer is not to suffer.
+        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+            headers.append(header::SET_COOKIE, cookie);
+        }
+    }
     cluster.response_headers.apply(headers);
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     http1::strip_response(response.headers_mut(), switching);
     Ok(response)
+}
+
+/// The request's hash, as the client sent it.
+fn hash(context: &RequestContext, forward: &Forward, request: &Request<Body>) -> RequestHash {
+    if forward.hash_policy.is_empty() {
+        return RequestHash::default();
+    }
+    let facts = HashFacts {
+        headers: request.headers(),
+        path_and_query: request.uri().path_and_query().map_or("/", |path| path.as_str()),
+        client: context.downstream.record().remote.ip(),
+    };
+    hash_policy::hash(&forward.hash_policy, &facts, || fastrand::u64(..))
+}
+
+/// What endpoints must have. Costs nothing where nothing is wanted, or by the route alone.
+fn wanted(forward: &Forward, cluster: &WeightedCluster) -> LbMetadata {
+    forward.metadata_match.with(&cluster.metadata_match)
 }
 
 /// Most times are short, and a constant costs no allocation.
@@ -342,6 +371,7 @@ fn mirror(
                 original_dst,
                 downstream,
                 provenance: &provenance,
+                preference: Preference::default(),
             };
             if let Ok(exchange) = worker.upstreams.send(&mut copy, &destination).await {
                 use http_body_util::BodyExt;

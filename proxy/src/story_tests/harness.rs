@@ -214,6 +214,7 @@ pub(crate) fn endpoints(addresses: &[SocketAddr], mutual_tls: bool) -> EndpointS
             weight: 1,
             mutual_tls,
             workload: WorkloadInfo::default(),
+            ..Endpoint::new(*address)
         })
     };
     EndpointSet {
@@ -224,6 +225,7 @@ pub(crate) fn endpoints(addresses: &[SocketAddr], mutual_tls: bool) -> EndpointS
             weight: 1,
             endpoints: addresses.iter().map(endpoint).collect(),
         }],
+        policy: Default::default(),
     }
 }
 
@@ -241,6 +243,7 @@ pub(crate) fn cluster(name: &str, addresses: &[SocketAddr]) -> Cluster {
         idle_timeout: Duration::from_secs(60),
         service: None,
         provenance: Vec::new(),
+        ..Cluster::new("", Discovery::OriginalDst)
     }
 }
 

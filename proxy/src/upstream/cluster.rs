@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use weft_model::cluster::{Cluster, Discovery};
+use weft_model::cluster::{Cluster, Discovery, LoadBalancing};
 use weft_model::endpoint::EndpointSet;
+use weft_model::route::RoutingPriority;
 use weft_model::snapshot::Snapshot;
 
 use super::OriginalDestination;
@@ -16,7 +17,7 @@ use super::connect::ClusterTls;
 use super::failure::{AttemptFailure, FailureKind};
 use super::limits::Limits;
 use super::resolve::{Resolution, plain_endpoint};
-use crate::balance::{EndpointState, LoadBalancer, Outcome};
+use crate::balance::{EndpointState, LoadBalancer, Outcome, Pick};
 
 /// One cluster and worker.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct ClusterState {
     config: RefCell<Arc<Cluster>>,
     balancer: RefCell<LoadBalancer>,
     pub(super) limits: Rc<Limits>,
+    /// Of routes of priority HIGH.
+    high_priority_limits: Rc<Limits>,
     pub(super) budget: RetryBudget,
     pub(super) tls: RefCell<Rc<ClusterTls>>,
     pub(super) resolution: Resolution,
@@ -34,8 +37,13 @@ impl ClusterState {
     pub(super) fn new(config: &Arc<Cluster>, snapshot: &Snapshot, workers: u32) -> Rc<Self> {
         let state = Rc::new(Self {
             config: RefCell::new(config.clone()),
-            balancer: RefCell::new(LoadBalancer::new(config.load_balancing, config.outlier_detection)),
+            balancer: RefCell::new(LoadBalancer::new(
+                config.load_balancing,
+                config.balancing.clone(),
+                config.outlier_detection,
+            )),
             limits: Limits::new(config.limits, workers),
+            high_priority_limits: Limits::new(config.high_priority_limits, workers),
             budget: RetryBudget::new(Instant::now()),
             tls: RefCell::default(),
             resolution: Resolution::default(),
@@ -50,7 +58,12 @@ impl ClusterState {
         let old = self.config.replace(config.clone());
         if !Arc::ptr_eq(&old, config) && old != *config {
             self.limits.configure(config.limits, workers);
-            self.balancer.borrow_mut().configure(config.load_balancing, config.outlier_detection);
+            self.high_priority_limits.configure(config.high_priority_limits, workers);
+            self.balancer.borrow_mut().configure(
+                config.load_balancing,
+                &config.balancing,
+                config.outlier_detection,
+            );
             if old.transport != config.transport {
                 self.tls.take();
             }
@@ -117,7 +130,7 @@ impl ClusterState {
     /// The endpoint for the next attempt.
     pub(super) async fn choose(
         &self,
-        tried: &[SocketAddr],
+        pick: &Pick<'_>,
         original_dst: Option<OriginalDestination>,
         now: Instant,
     ) -> Result<Rc<EndpointState>, AttemptFailure> {
@@ -128,7 +141,7 @@ impl ClusterState {
         if resolves {
             self.resolution.first_answer().await;
         }
-        let chosen = self.balancer.borrow_mut().choose(tried, now);
+        let chosen = self.balancer.borrow_mut().choose(pick, now);
         chosen.ok_or_else(|| AttemptFailure::unprocessed(FailureKind::NoEndpoint, self.why_none(now)))
     }
 
@@ -168,6 +181,26 @@ impl ClusterState {
             (all, ejected) => {
                 format!("of {all}, {ejected} are ejected for failing and none of the others is healthy")
             }
+        }
+    }
+
+    /// The bounds on what is under way by routes of a priority.
+    pub(super) fn limits_of(&self, priority: RoutingPriority) -> &Rc<Limits> {
+        match priority {
+            RoutingPriority::Default => &self.limits,
+            RoutingPriority::High => &self.high_priority_limits,
+        }
+    }
+
+    /// The category of a request that is refused on purpose; none: it may go on.
+    pub(super) fn drops(&self) -> Option<Arc<str>> {
+        self.balancer.borrow().drops()
+    }
+
+    /// Learns how long an answer took.
+    pub(super) fn observe(&self, endpoint: &EndpointState, latency: std::time::Duration) {
+        if matches!(self.config.borrow().load_balancing, LoadBalancing::PeakEwma(_)) {
+            self.balancer.borrow().observe(endpoint, latency, Instant::now());
         }
     }
 

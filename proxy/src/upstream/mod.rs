@@ -58,6 +58,7 @@ use weft_model::listener::{Direction, Listener};
 use weft_model::provenance::Provenance;
 use weft_model::route::Forward;
 use weft_model::snapshot::Snapshot;
+use weft_model::subset::LbMetadata;
 
 use crate::body::Body;
 use crate::error::{ProxyError, ResponseFlags};
@@ -119,6 +120,17 @@ pub struct Destination<'a> {
     pub downstream: Version,
     /// What led here, for error messages.
     pub provenance: &'a [Provenance],
+    /// Which of the cluster's endpoints is preferred.
+    pub preference: Preference<'a>,
+}
+
+/// Which of a cluster's endpoints is preferred.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Preference<'a> {
+    /// The request's hash, for clusters that choose by it.
+    pub hash: Option<u64>,
+    /// What endpoints must have, in clusters with subsets.
+    pub metadata_match: Option<&'a LbMetadata>,
 }
 
 /// A request that got a response.
