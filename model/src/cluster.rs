@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::endpoint::EndpointSet;
+use crate::health_check::HealthCheck;
 use crate::load_balancing::Balancing;
 pub use crate::load_balancing::LoadBalancing;
 use crate::policy::Fraction;
@@ -33,6 +34,8 @@ pub struct Cluster {
     pub high_priority_limits: CircuitBreakers,
     /// When an endpoint is left out for a while; none: never.
     pub outlier_detection: Option<OutlierDetection>,
+    /// How endpoints are asked whether they are well; none: they are not.
+    pub health_check: Option<HealthCheck>,
     /// A connection is closed after so many requests; none: no bound.
     pub max_requests_per_connection: Option<u32>,
     /// An unused connection is closed after this.
@@ -63,6 +66,7 @@ impl Cluster {
             limits: CircuitBreakers::default(),
             high_priority_limits: CircuitBreakers::ENVOY,
             outlier_detection: None,
+            health_check: None,
             max_requests_per_connection: None,
             idle_timeout: Self::IDLE_TIMEOUT,
             service: None,

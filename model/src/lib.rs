@@ -13,6 +13,7 @@ pub mod load_balancing;
 pub mod subset;
 pub mod hash;
 pub mod hash_policy;
+pub mod health_check;
 pub mod endpoint;
 pub mod snapshot;
 pub mod xds;

@@ -85,6 +85,7 @@ impl RouteMatch {
 
 /// What becomes of a request.
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every route forwards")]
 pub enum RouteAction {
     /// It is sent on.
     Forward(Forward),
@@ -117,8 +118,6 @@ pub struct Forward {
     pub metadata_match: LbMetadata,
     /// Which of a cluster's circuit breakers bounds its requests.
     pub priority: RoutingPriority,
-    /// When an attempt's time is up another is made beside it, and the first good answer is taken.
-    pub hedge_on_per_try_timeout: bool,
 }
 
 /// Envoy's routing priority: it chooses among the circuit breakers of a cluster.
@@ -217,7 +216,6 @@ impl Forward {
             hash_policy: Vec::new(),
             metadata_match: LbMetadata::default(),
             priority: RoutingPriority::Default,
-            hedge_on_per_try_timeout: false,
         }
     }
 

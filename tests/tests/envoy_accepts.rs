@@ -152,7 +152,6 @@ fn cluster(name: &str) -> Cluster {
             interval: Duration::from_secs(10),
             base_ejection_time: Duration::from_secs(30),
             max_ejection_percent: 10,
-            min_health_percent: 20,
             ..OutlierDetection::default()
         }),
         max_requests_per_connection: Some(100),

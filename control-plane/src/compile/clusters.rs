@@ -216,6 +216,7 @@ fn apply(cluster: &mut Cluster, policy: &Effective<'_>) {
             max_pending_requests: pool.max_pending_requests.unwrap_or(unlimited.max_pending_requests),
             max_requests: pool.max_requests.unwrap_or(unlimited.max_requests),
             max_retries: pool.max_retries.unwrap_or(unlimited.max_retries),
+            ..unlimited
         };
         cluster.connect_timeout = pool.connect_timeout.unwrap_or(Cluster::CONNECT_TIMEOUT);
         cluster.idle_timeout =

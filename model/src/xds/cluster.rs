@@ -19,7 +19,9 @@ use super::wire::{
     OrderedKind, OrderedMetadata, OrderedStruct, OrderedValue, duration, embed, metadata_value, over_ads,
     text_struct,
 };
-use super::{address, endpoint, limits, load_balancing, outlier, provenance, subset, upstream_http};
+use super::{
+    address, endpoint, health_check, limits, load_balancing, outlier, provenance, subset, upstream_http,
+};
 use crate::cluster::{Cluster, Discovery, ServiceInfo, UpstreamTls, UpstreamTransport};
 
 /// Numbers of the fields of `Cluster` that are written by hand.
@@ -53,6 +55,7 @@ pub fn encode(cluster: &Cluster) -> Vec<u8> {
         circuit_breakers: Some(limits::encode(&cluster.limits, &cluster.high_priority_limits)),
         typed_extension_protocol_options: upstream_http::encode(options),
         outlier_detection: cluster.outlier_detection.as_ref().map(outlier::encode),
+        health_checks: cluster.health_check.iter().map(health_check::encode).collect(),
         ..Default::default()
     };
     let assignment = encode_discovery(&cluster.discovery, &cluster.name, &mut message);
@@ -92,7 +95,7 @@ fn read(reader: &mut Reader, cluster: pb::Cluster) -> Option<Cluster> {
         transport_socket_matches, name, eds_cluster_config, connect_timeout, lb_policy, load_assignment,
         max_requests_per_connection, circuit_breakers, typed_extension_protocol_options, outlier_detection,
         common_lb_config, transport_socket, metadata, cluster_discovery_type, lb_config, lb_subset_config,
-        load_balancing_policy;
+        load_balancing_policy, health_checks;
         // How names are resolved, and how often, is the proxy's own rule; filters here only measure (Istio).
         ignored: alt_stat_name, stats_matcher, per_connection_buffer_limit_bytes,
             per_connection_buffer_high_watermark_timeout, dns_refresh_rate, dns_jitter, dns_failure_refresh_rate,
@@ -101,7 +104,7 @@ fn read(reader: &mut Reader, cluster: pb::Cluster) -> Option<Cluster> {
             close_connections_on_host_health_failure, ignore_health_on_host_removal, filters, lrs_server,
             lrs_report_endpoint_metrics, track_timeout_budgets, track_cluster_stats, preconnect_policy,
             upstream_bind_config, queuing_policies;
-        refused: transport_socket_matcher, health_checks, upstream_http_protocol_options,
+        refused: transport_socket_matcher, upstream_http_protocol_options,
             common_http_protocol_options, http_protocol_options, http2_protocol_options, dns_resolvers,
             dns_resolution_config, protocol_selection, upstream_config,
             connection_pool_per_downstream_connection
@@ -129,6 +132,7 @@ fn read(reader: &mut Reader, cluster: pb::Cluster) -> Option<Cluster> {
     let options = upstream_http::decode(reader, typed_extension_protocol_options);
     let transport = decode_transport(reader, transport_socket, transport_socket_matches);
     let outlier_detection = reader.optional("outlier_detection", outlier_detection, outlier::decode);
+    let health_check = health_check::decode(reader, health_checks);
     let options = options?;
     let (load_balancing, balancing) = balancing?;
     Some(Cluster {
@@ -142,6 +146,7 @@ fn read(reader: &mut Reader, cluster: pb::Cluster) -> Option<Cluster> {
         limits,
         high_priority_limits,
         outlier_detection,
+        health_check: health_check?,
         max_requests_per_connection: options
             .max_requests_per_connection
             .or(max_requests_per_connection.map(|most| most.value).filter(|most| *most > 0)),

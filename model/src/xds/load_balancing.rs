@@ -524,7 +524,8 @@ fn decode_maglev(reader: &mut Reader, size: Option<UInt64Value>) -> Option<LoadB
 }
 
 fn is_prime(number: u64) -> bool {
-    number >= 2 && (2..).take_while(|factor| factor * factor <= number).all(|factor| number % factor != 0)
+    number >= 2
+        && (2..).take_while(|factor| factor * factor <= number).all(|factor| !number.is_multiple_of(factor))
 }
 
 fn decode_ewma(reader: &mut Reader, message: PeakEwmaMessage) -> Option<LoadBalancing> {

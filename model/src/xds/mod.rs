@@ -35,6 +35,7 @@ mod load_balancing;
 mod subset;
 mod limits;
 mod hash_policy;
+mod health_check;
 
 pub mod listener;
 pub mod route;

@@ -155,7 +155,6 @@ fn decode_forward(
         hash_policy,
         metadata_match: metadata_match?,
         priority: priority?,
-        hedge_on_per_try_timeout: false,
     })
 }
 

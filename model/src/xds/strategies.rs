@@ -14,6 +14,7 @@ use crate::cluster::*;
 use crate::endpoint::*;
 use crate::hash::HashFunction;
 use crate::hash_policy::*;
+use crate::health_check::*;
 use crate::listener::*;
 use crate::load_balancing::*;
 use crate::matcher::*;
@@ -206,7 +207,7 @@ fn action() -> impl Strategy<Value = RouteAction> {
         prop_oneof![name().prop_map(|name| vec![WeightedCluster::new(&name, 1)]), vec(weighted(), 1..4),];
     let mirror = (name(), fraction()).prop_map(|(cluster, fraction)| Mirror { cluster, fraction });
     let priority = prop_oneof![Just(RoutingPriority::Default), Just(RoutingPriority::High)];
-    let balancing = (vec(hash_policy(), 0..3), lb_metadata(1), priority, any::<bool>());
+    let balancing = (vec(hash_policy(), 0..3), lb_metadata(1), priority);
     let forward = (
         clusters,
         of(duration()),
@@ -219,7 +220,7 @@ fn action() -> impl Strategy<Value = RouteAction> {
     )
         .prop_map(
             |(clusters, timeout, idle_timeout, retry, path_rewrite, host_rewrite, mirrors, balancing)| {
-                let (hash_policy, metadata_match, priority, _) = balancing;
+                let (hash_policy, metadata_match, priority) = balancing;
                 Forward {
                     clusters,
                     timeout,
@@ -231,7 +232,6 @@ fn action() -> impl Strategy<Value = RouteAction> {
                     hash_policy,
                     metadata_match,
                     priority,
-                    hedge_on_per_try_timeout: false,
                 }
             },
         );
@@ -493,6 +493,56 @@ fn balancing() -> impl Strategy<Value = Balancing> {
     )
 }
 
+fn health_check() -> impl Strategy<Value = HealthCheck> {
+    let range = || (100_u16..599).prop_flat_map(|start| (Just(start), start + 1..=600));
+    let method = prop_oneof![Just(http::Method::GET), Just(http::Method::HEAD), Just(http::Method::POST)];
+    let http = (
+        (prop_oneof![Just("".into()), name()], "/[a-z]{0,9}", method),
+        (mutations(), vec(range(), 1..3), vec(range(), 0..2), any::<bool>()),
+    )
+        .prop_map(|((host, path, method), (headers, expected_statuses, retriable_statuses, http2))| {
+            HealthQuestion::Http(HttpQuestion {
+                host,
+                path: path.into(),
+                method,
+                headers,
+                expected_statuses,
+                retriable_statuses,
+                http2,
+            })
+        });
+    let bytes = || vec(any::<u8>(), 1..5).prop_map(bytes::Bytes::from);
+    let question = prop_oneof![
+        http,
+        (name(), name()).prop_map(|(service, authority)| HealthQuestion::Grpc { service, authority }),
+        (of(bytes()), vec(bytes(), 0..3)).prop_map(|(send, receive)| HealthQuestion::Tcp { send, receive }),
+    ];
+    let jitter = || prop_oneof![Just(Duration::ZERO), duration()];
+    let times = (duration(), duration(), duration(), jitter(), jitter(), 0_u32..100);
+    let edges = (of(duration()), of(duration()), of(duration()), of(duration()));
+    (times, edges, (1_u32..9, 1_u32..9), (of(1_u16..), any::<bool>()), question).prop_map(
+        |(times, edges, (unhealthy_threshold, healthy_threshold), (alt_port, reuse_connection), question)| {
+            HealthCheck {
+                timeout: times.0,
+                interval: times.1,
+                no_traffic_interval: times.2,
+                no_traffic_healthy_interval: edges.0,
+                unhealthy_interval: edges.1,
+                unhealthy_edge_interval: edges.2,
+                healthy_edge_interval: edges.3,
+                initial_jitter: times.3,
+                interval_jitter: times.4,
+                interval_jitter_percent: times.5,
+                unhealthy_threshold,
+                healthy_threshold,
+                alt_port,
+                reuse_connection,
+                question,
+            }
+        },
+    )
+}
+
 fn limits() -> impl Strategy<Value = CircuitBreakers> {
     let budget = (fraction(), any::<u32>())
         .prop_map(|(budget, min_retry_concurrency)| RetryBudget { budget, min_retry_concurrency });
@@ -575,11 +625,18 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         (name(), name(), name()).prop_map(|(host, name, namespace)| ServiceInfo { host, name, namespace });
     (
         (name(), discovery, (load_balancing(), balancing()), duration(), http, transport),
-        ((limits(), limits()), of(outlier()), of(1_u32..9), duration(), of(service), provenance()),
+        (
+            (limits(), limits(), of(health_check())),
+            of(outlier()),
+            of(1_u32..9),
+            duration(),
+            of(service),
+            provenance(),
+        ),
     )
         .prop_map(|((name, discovery, policy, connect_timeout, http, transport), rest)| {
             let (limits, outlier_detection, requests, idle_timeout, service, provenance) = rest;
-            let (limits, high_priority_limits) = limits;
+            let (limits, high_priority_limits, health_check) = limits;
             let (load_balancing, mut balancing) = policy;
             let original = matches!(discovery, Discovery::OriginalDst | Discovery::Dialled(_));
             let load_balancing = if original { LoadBalancing::RoundRobin } else { load_balancing };
@@ -598,6 +655,7 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
                 limits,
                 high_priority_limits,
                 outlier_detection,
+                health_check,
                 max_requests_per_connection: requests,
                 idle_timeout,
                 service,

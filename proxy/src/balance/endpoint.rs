@@ -141,7 +141,9 @@ impl EndpointState {
         self.outlier.is_ejected(now)
     }
 
-    pub(super) fn takes_requests(&self) -> bool {
+    /// Whether it is healthy by what the control plane and active checks say.
+    #[must_use]
+    pub fn takes_requests(&self) -> bool {
         self.endpoint.borrow().health == Health::Healthy && self.checked.get() != Some(false)
     }
 

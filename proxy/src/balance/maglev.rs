@@ -39,7 +39,7 @@ pub(super) fn build(size: u64, keys: &[Keyed]) -> Vec<u32> {
         })
         .collect();
     // The order decides who is first where two want a place: it must not depend on the order of configuration.
-    takers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    takers.sort_by_key(|(key, _)| *key);
     let mut table = vec![FREE; size as usize];
     let mut taken = 0;
     let mut round = 1.0;

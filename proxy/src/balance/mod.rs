@@ -246,11 +246,10 @@ impl LoadBalancer {
         }
     }
 
-    /// Learns what active checks say of an endpoint.
-    pub fn checked(&mut self, address: SocketAddr, healthy: bool, now: Instant) {
-        if let Some(state) = self.endpoints.get(&address)
-            && state.checked(Some(healthy), now)
-        {
+    /// Learns what active checks say of each endpoint; none: it is not asked.
+    pub fn checked(&mut self, healthy: impl Fn(&Endpoint) -> Option<bool>, now: Instant) {
+        let changes = self.endpoints.values().filter(|state| state.checked(healthy(&state.endpoint()), now));
+        if changes.count() > 0 {
             self.groups.change();
         }
     }

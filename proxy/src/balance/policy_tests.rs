@@ -374,8 +374,9 @@ fn an_endpoint_that_its_check_finds_unhealthy_takes_nothing_until_it_is_well() {
     let localities = vec![locality(0, 0, healthy(1..=2))];
     let mut balancer = balancer(LoadBalancing::Random, Balancing::default(), localities);
     let now = Instant::now();
-    balancer.checked(address(1), false, now);
+    let found = |well: bool| move |endpoint: &Endpoint| (endpoint.address == address(1)).then_some(well);
+    balancer.checked(found(false), now);
     assert!(!draws(&mut balancer, &Pick::default(), now).contains_key(&1));
-    balancer.checked(address(1), true, now);
+    balancer.checked(found(true), now);
     assert!(draws(&mut balancer, &Pick::default(), now).contains_key(&1));
 }

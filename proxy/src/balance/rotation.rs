@@ -209,13 +209,12 @@ fn share(priorities: &mut [Priority<'_>], panic_threshold: f64) {
             priority.share = (100 * priority.total / all.max(1)) as u32;
             left -= priority.share;
         }
-    } else if available > 0 {
+    } else {
         for priority in &mut *priorities {
-            priority.share = left.min(priority.health * 100 / available);
+            let Some(part) = (priority.health * 100).checked_div(available) else { return };
+            priority.share = left.min(part);
             left -= priority.share;
         }
-    } else {
-        return;
     }
     // What rounding has left over.
     if let Some(first) = priorities.iter_mut().find(|priority| priority.share > 0) {

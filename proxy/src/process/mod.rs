@@ -281,6 +281,7 @@ fn shared(
             workload: Some(settings.workload.clone()),
             source: None,
             egress: settings.egress.clone(),
+            health: Default::default(),
         },
         recorder: Box::new(move || telemetry.recorder()),
     }

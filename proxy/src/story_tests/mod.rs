@@ -2,6 +2,7 @@
 
 mod harness;
 mod routing;
+mod balancing;
 mod tcp;
 mod resilience;
 mod protocols;

@@ -4,10 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::Instant;
 use weft_model::cluster::{Cluster, Discovery, LoadBalancing};
-use weft_model::endpoint::EndpointSet;
+use weft_model::endpoint::{Endpoint, EndpointSet};
 use weft_model::route::RoutingPriority;
 use weft_model::snapshot::Snapshot;
 
@@ -15,6 +16,7 @@ use super::OriginalDestination;
 use super::budget::RetryBudget;
 use super::connect::ClusterTls;
 use super::failure::{AttemptFailure, FailureKind};
+use super::health::{HealthChecks, Results};
 use super::limits::Limits;
 use super::resolve::{Resolution, plain_endpoint};
 use crate::balance::{EndpointState, LoadBalancer, Outcome, Pick};
@@ -31,10 +33,19 @@ pub(crate) struct ClusterState {
     pub(super) tls: RefCell<Rc<ClusterTls>>,
     pub(super) resolution: Resolution,
     pub(super) retries: Cell<u64>,
+    /// What is known of its endpoints by asking them.
+    health: RefCell<Arc<Results>>,
+    /// A request was sent to it, by any worker.
+    traffic: Arc<AtomicBool>,
 }
 
 impl ClusterState {
-    pub(super) fn new(config: &Arc<Cluster>, snapshot: &Snapshot, workers: u32) -> Rc<Self> {
+    pub(super) fn new(
+        config: &Arc<Cluster>,
+        snapshot: &Snapshot,
+        workers: u32,
+        health: &HealthChecks,
+    ) -> Rc<Self> {
         let state = Rc::new(Self {
             config: RefCell::new(config.clone()),
             balancer: RefCell::new(LoadBalancer::new(
@@ -48,6 +59,8 @@ impl ClusterState {
             tls: RefCell::default(),
             resolution: Resolution::default(),
             retries: Cell::new(0),
+            health: RefCell::new(health.results()),
+            traffic: health.traffic(&config.name),
         });
         state.discover(snapshot);
         state
@@ -79,6 +92,9 @@ impl ClusterState {
             }
         }
         self.discover(snapshot);
+        if old.health_check != config.health_check {
+            self.apply_health();
+        }
     }
 
     fn discover(self: &Rc<Self>, snapshot: &Snapshot) {
@@ -100,6 +116,33 @@ impl ClusterState {
     pub(super) fn replace_endpoints(&self, set: &Arc<EndpointSet>) {
         let gone = self.balancer.borrow_mut().update(set);
         gone.iter().for_each(|endpoint| endpoint.retire_pool());
+        self.apply_health();
+    }
+
+    /// Takes over what asking its endpoints has shown.
+    pub(super) fn learn_health(&self, results: &Arc<Results>) {
+        self.health.replace(results.clone());
+        self.apply_health();
+    }
+
+    fn apply_health(&self) {
+        let config = self.config();
+        let results = self.health.borrow().clone();
+        let results = results.get(&config.name);
+        let asked = config.health_check.is_some();
+        let of = |endpoint: &Endpoint| {
+            let known =
+                || results.and_then(|results| results.get(&endpoint.address)).copied().unwrap_or(false);
+            (asked && !endpoint.health_check.disabled).then(known)
+        };
+        self.balancer.borrow_mut().checked(of, Instant::now());
+    }
+
+    /// A request is sent to it.
+    pub(super) fn note_traffic(&self) {
+        if !self.traffic.load(Ordering::Relaxed) {
+            self.traffic.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn config(&self) -> Arc<Cluster> {

@@ -60,6 +60,7 @@ impl Upstreams {
             let cause = "maxRequests of its circuit breaker is reached";
             return Err(call.failure(AttemptFailure::unprocessed(FailureKind::Overflow, cause), None));
         };
+        call.cluster.note_traffic();
         call.cluster.budget.deposit();
         call.run(request, requests).await
     }

@@ -60,6 +60,7 @@ impl Upstreams {
             let cause = "maxConnections of its circuit breaker is reached";
             return Err(failed(AttemptFailure::unprocessed(FailureKind::Overflow, cause), None));
         };
+        state.note_traffic();
         let mut tried = Vec::new();
         loop {
             let pick = Pick {
