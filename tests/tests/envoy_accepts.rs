@@ -11,11 +11,16 @@ use http::{HeaderName, HeaderValue};
 use prost::Message;
 use weft_model::cluster::*;
 use weft_model::endpoint::*;
+use weft_model::hash::HashFunction;
+use weft_model::hash_policy::{CookieHash, HashPolicy, HashSource, RegexRewrite};
+use weft_model::health_check::*;
 use weft_model::listener::*;
+use weft_model::load_balancing::*;
 use weft_model::matcher::*;
 use weft_model::policy::*;
 use weft_model::provenance::{ObjectRef, Provenance};
 use weft_model::route::*;
+use weft_model::subset::*;
 use weft_model::xds;
 use weft_proto::xds::bootstrap::{Bootstrap, bootstrap};
 use weft_proto::xds::{cluster as cluster_pb, core, listener as listener_pb};
@@ -201,8 +206,119 @@ fn envoy_accepts_clusters_of_every_kind() {
     assert_accepted(&[], &clusters);
 }
 
+#[test]
+fn envoy_accepts_every_way_of_choosing_and_asking() {
+    let named = |name: &str, load_balancing| Cluster { load_balancing, ..cluster(name) };
+    let least = LeastRequest { choice_count: 4, active_request_bias: 0.5, full_scan: false };
+    let slow_start = SlowStart { window: Duration::from_secs(60), aggression: 1.5, min_weight_percent: 20.0 };
+    let ring = RingHash { function: HashFunction::MurmurHash2, minimum_size: 64, maximum_size: 128 };
+    let mut clusters = vec![
+        named("random", LoadBalancing::Random),
+        named("ring", LoadBalancing::RingHash(ring)),
+        named("maglev", LoadBalancing::Maglev(Maglev { table_size: 251 })),
+        named("ewma", LoadBalancing::PeakEwma(PeakEwma::default())),
+        named("least", LoadBalancing::LeastRequest(least)),
+        named("scan", LoadBalancing::LeastRequest(LeastRequest { full_scan: true, ..least })),
+        named("slow", LoadBalancing::RoundRobin),
+        named("subsets", LoadBalancing::RoundRobin),
+        named("outliers", LoadBalancing::RoundRobin),
+    ];
+    clusters[1].balancing.hash_balance_factor = Some(150);
+    clusters[2].balancing.hash_by_hostname = true;
+    clusters[2].balancing.locality = LocalityBalancing::Weighted;
+    for at in [4, 5, 6] {
+        clusters[at].balancing.slow_start = Some(slow_start);
+    }
+    clusters[6].balancing.locality = LocalityBalancing::ZoneAware { fail_traffic_on_panic: true };
+    let keys = |keys: &[&str]| keys.iter().map(|key| Arc::from(*key)).collect::<Arc<[Arc<str>]>>();
+    clusters[7].balancing.subsets = Some(Subsets {
+        fallback: SubsetFallback::DefaultSubset,
+        default_subset: LbMetadata::of_texts(&[("stage", "prod"), ("version", "v1")]),
+        selectors: vec![
+            SubsetSelector {
+                keys: keys(&["stage", "version"]),
+                fallback: Some(SelectorFallback::Keys(keys(&["stage"]))),
+            },
+            SubsetSelector { keys: keys(&["stage"]), fallback: None },
+        ],
+    });
+    clusters[8].outlier_detection = Some(OutlierDetection {
+        split_local_origin_errors: true,
+        consecutive_local_origin_failures: 3,
+        success_rate: Some(SuccessRate::default()),
+        failure_percentage: Some(FailurePercentage {
+            enforcing: 100,
+            enforcing_local_origin: 50,
+            threshold: 80,
+            minimum_hosts: 3,
+            request_volume: 20,
+        }),
+        max_ejection_time_jitter: Duration::from_secs(5),
+        ..OutlierDetection::default()
+    });
+    let budget = RetryBudget { budget: Fraction::from_percent(25.0), min_retry_concurrency: 5 };
+    clusters[8].high_priority_limits =
+        CircuitBreakers { retry_budget: Some(budget), ..CircuitBreakers::default() };
+    let http = |http2| {
+        HealthQuestion::Http(HttpQuestion {
+            host: "".into(),
+            path: "/health?deep".into(),
+            method: http::Method::HEAD,
+            headers: HeaderMutations { set: vec![header("x-from", "weft")], ..Default::default() },
+            expected_statuses: vec![(200, 300)],
+            retriable_statuses: vec![(503, 504)],
+            http2,
+        })
+    };
+    let grpc = HealthQuestion::Grpc { service: "reviews".into(), authority: "reviews".into() };
+    let tcp = HealthQuestion::Tcp { send: Some(vec![1, 2].into()), receive: vec![vec![3].into()] };
+    for (at, question) in [http(false), http(true), grpc, tcp].into_iter().enumerate() {
+        let asked = Cluster { health_check: Some(check(question)), ..cluster(&format!("asked-{at}")) };
+        // gRPC's protocol needs a cluster that speaks HTTP/2.
+        clusters.push(Cluster { http: UpstreamHttp::Http2, ..asked });
+    }
+    assert_accepted(&[], &clusters);
+}
+
+fn check(question: HealthQuestion) -> HealthCheck {
+    HealthCheck {
+        timeout: Duration::from_secs(1),
+        interval: Duration::from_secs(5),
+        no_traffic_interval: Duration::from_secs(60),
+        no_traffic_healthy_interval: Some(Duration::from_secs(90)),
+        unhealthy_interval: Some(Duration::from_secs(2)),
+        unhealthy_edge_interval: Some(Duration::from_secs(1)),
+        healthy_edge_interval: Some(Duration::from_secs(3)),
+        initial_jitter: Duration::from_millis(100),
+        interval_jitter: Duration::from_millis(50),
+        interval_jitter_percent: 10,
+        unhealthy_threshold: 3,
+        healthy_threshold: 2,
+        alt_port: Some(8080),
+        reuse_connection: false,
+        question,
+    }
+}
+
 fn header(name: &'static str, value: &'static str) -> (HeaderName, HeaderValue) {
     (HeaderName::from_static(name), HeaderValue::from_static(value))
+}
+
+fn hash_policies() -> Vec<HashPolicy> {
+    let rewrite = RegexRewrite::new("^user-(.*)$", r"\1").expect("an expression");
+    let cookie = CookieHash {
+        name: "sticky".into(),
+        ttl: Some(Duration::from_secs(60)),
+        path: "/".into(),
+        attributes: vec![("SameSite".into(), "Lax".into())],
+    };
+    let of = |source| HashPolicy { source, terminal: true };
+    vec![
+        of(HashSource::Header { name: HeaderName::from_static("x-user"), rewrite: Some(rewrite) }),
+        of(HashSource::Cookie(cookie)),
+        of(HashSource::QueryParameter("user".into())),
+        of(HashSource::SourceIp),
+    ]
 }
 
 fn forward() -> Forward {
@@ -233,11 +349,21 @@ fn forward() -> Forward {
             backoff_max: RetryPolicy::BACKOFF_MAX,
             idempotent_only: true,
             avoid_tried_endpoints: true,
+            omit_canary_hosts: true,
+            omit_host_metadata: LbMetadata::of_texts(&[("stage", "dev")]),
+            previous_priorities: Some(2),
+            rate_limited: Some(RateLimitedBackOff {
+                reset_headers: vec![(HeaderName::from_static("retry-after"), ResetFormat::Seconds)],
+                max_interval: RateLimitedBackOff::MAX_INTERVAL,
+            }),
             ..RetryPolicy::default()
         }),
         path_rewrite: None,
         host_rewrite: Some(HeaderValue::from_static("other.example")),
         mirrors: vec![Mirror { cluster: "b".into(), fraction: Fraction::from_percent(12.5) }],
+        hash_policy: hash_policies(),
+        metadata_match: LbMetadata::of_texts(&[("version", "v1")]),
+        priority: RoutingPriority::High,
         ..Forward::to("")
     }
 }

@@ -1,5 +1,6 @@
 //! The phases of a request that both directions have; `inbound.rs` and `outbound.rs` put them in order.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -280,9 +281,14 @@ fn hash(context: &RequestContext, forward: &Forward, request: &Request<Body>) ->
     hash_policy::hash(&forward.hash_policy, &facts, || fastrand::u64(..))
 }
 
-/// What endpoints must have. Costs nothing where nothing is wanted, or by the route alone.
-fn wanted(forward: &Forward, cluster: &WeightedCluster) -> LbMetadata {
-    forward.metadata_match.with(&cluster.metadata_match)
+/// What endpoints must have. Borrowed where only one of the two says something: a count of references that all workers
+/// share would be touched by every request.
+fn wanted<'a>(forward: &'a Forward, cluster: &'a WeightedCluster) -> Cow<'a, LbMetadata> {
+    match (&forward.metadata_match, &cluster.metadata_match) {
+        (route, own) if own.is_empty() => Cow::Borrowed(route),
+        (route, own) if route.is_empty() => Cow::Borrowed(own),
+        (route, own) => Cow::Owned(route.with(own)),
+    }
 }
 
 /// Most times are short, and a constant costs no allocation.
