@@ -224,6 +224,8 @@ fn envoy_accepts_every_way_of_choosing_and_asking() {
         named("outliers", LoadBalancing::RoundRobin),
     ];
     clusters[1].balancing.hash_balance_factor = Some(150);
+    // Envoy takes host names only from the DNS.
+    clusters[2].discovery = Discovery::Dns(vec![("example.org".into(), 443)]);
     clusters[2].balancing.hash_by_hostname = true;
     clusters[2].balancing.locality = LocalityBalancing::Weighted;
     for at in [4, 5, 6] {
