@@ -7,6 +7,7 @@ use crate::cluster::{
     CircuitBreakers, Cluster, Discovery, LoadBalancing, UpstreamHttp, UpstreamTls, UpstreamTransport,
 };
 use crate::endpoint::{EndpointSet, Health};
+use crate::health_check::HealthQuestion;
 
 pub(super) fn cluster(cluster: &Cluster) -> Value {
     let discovery = match &cluster.discovery {
@@ -55,6 +56,19 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
             UpstreamHttp::Http2 => "HTTP2",
         },
         "transport": transport,
+        "health_check": cluster.health_check.as_ref().map(|check| {
+            json!({
+                "kind": match &check.question {
+                    HealthQuestion::Http(_) => "HTTP",
+                    HealthQuestion::Grpc { .. } => "GRPC",
+                    HealthQuestion::Tcp { .. } => "TCP",
+                },
+                "interval": seconds(check.interval),
+                "timeout": seconds(check.timeout),
+                "unhealthy_threshold": check.unhealthy_threshold,
+                "healthy_threshold": check.healthy_threshold,
+            })
+        }),
         "healthy_panic_threshold": cluster.balancing.panic_threshold,
         "circuit_breakers": limits(&cluster.limits),
         "circuit_breakers_high": limits(&cluster.high_priority_limits),
@@ -91,6 +105,7 @@ pub(super) fn endpoint_set(set: &EndpointSet) -> Value {
                 },
                 "load_balancing_weight": one.weight,
                 "mutual_tls": one.mutual_tls,
+                "metadata": super::metadata(&one.metadata),
                 "workload": {
                     "name": one.workload.name,
                     "namespace": one.workload.namespace,
