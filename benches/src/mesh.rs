@@ -47,7 +47,7 @@ pub fn outbound_cluster(name: &str, host: &str, http: UpstreamHttp, encryption: 
             interval: Duration::from_secs(10),
             base_ejection_time: Duration::from_secs(30),
             max_ejection_percent: 10,
-            min_health_percent: 0,
+            ..OutlierDetection::default()
         }),
         service: Some(ServiceInfo { host: host.into(), name: part(), namespace: part() }),
         ..Cluster::new(name, Discovery::Endpoints(name.into()))
@@ -76,6 +76,7 @@ pub fn endpoints(cluster: &str, addresses: &[SocketAddr], encryption: Encryption
         weight: 1,
         mutual_tls: encryption == Encryption::MutualTls,
         workload: workload.clone(),
+        ..Endpoint::new(*address)
     };
     let locality = LocalityEndpoints {
         locality: Locality::default(),
@@ -83,7 +84,10 @@ pub fn endpoints(cluster: &str, addresses: &[SocketAddr], encryption: Encryption
         weight: 1,
         endpoints: addresses.iter().map(|address| endpoint(address).into()).collect(),
     };
-    Resource::Endpoints(EndpointSet { cluster: cluster.into(), localities: vec![locality] }.into())
+    Resource::Endpoints(
+        EndpointSet { cluster: cluster.into(), localities: vec![locality], policy: Default::default() }
+            .into(),
+    )
 }
 
 /// Takes HTTP of the workload; its protocol is declared, so that nothing is sniffed.
@@ -135,6 +139,8 @@ fn tcp(cluster: &str) -> NetworkFilter {
         stat_prefix: cluster.into(),
         clusters: vec![WeightedCluster::new(cluster, 1)],
         idle_timeout: None,
+        hash_source_ip: false,
+        metadata_match: Default::default(),
     })
 }
 
@@ -265,5 +271,6 @@ fn retry(conditions: RetryConditions, avoid_tried_endpoints: bool) -> RetryPolic
         backoff_max: RetryPolicy::BACKOFF_MAX,
         idempotent_only: false,
         avoid_tried_endpoints,
+        ..RetryPolicy::default()
     }
 }

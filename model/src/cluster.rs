@@ -5,6 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::endpoint::EndpointSet;
+use crate::health_check::HealthCheck;
+use crate::load_balancing::Balancing;
+pub use crate::load_balancing::LoadBalancing;
+use crate::policy::Fraction;
 use crate::provenance::Provenance;
 use crate::tls::ClientContext;
 
@@ -17,6 +21,8 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// How one of them is chosen.
     pub load_balancing: LoadBalancing,
+    /// What holds for all ways of choosing.
+    pub balancing: Balancing,
     /// Bound on making a connection, TLS included.
     pub connect_timeout: Duration,
     /// Which HTTP is spoken.
@@ -25,8 +31,12 @@ pub struct Cluster {
     pub transport: UpstreamTransport,
     /// Bounds on what is under way.
     pub limits: CircuitBreakers,
+    /// The same for routes of priority HIGH, which are counted apart.
+    pub high_priority_limits: CircuitBreakers,
     /// When an endpoint is left out for a while; none: never.
     pub outlier_detection: Option<OutlierDetection>,
+    /// How endpoints are asked whether they are well; none: they are not.
+    pub health_check: Option<HealthCheck>,
     /// A connection is closed after so many requests; none: no bound.
     pub max_requests_per_connection: Option<u32>,
     /// An unused connection is closed after this.
@@ -49,12 +59,15 @@ impl Cluster {
         Self {
             name: name.into(),
             discovery,
-            load_balancing: LoadBalancing::LeastRequest,
+            load_balancing: LoadBalancing::LEAST_REQUEST,
+            balancing: Balancing::default(),
             connect_timeout: Self::CONNECT_TIMEOUT,
             http: UpstreamHttp::SameAsDownstream,
             transport: UpstreamTransport::Plain,
             limits: CircuitBreakers::default(),
+            high_priority_limits: CircuitBreakers::ENVOY,
             outlier_detection: None,
+            health_check: None,
             max_requests_per_connection: None,
             idle_timeout: Self::IDLE_TIMEOUT,
             service: None,
@@ -94,17 +107,6 @@ impl Discovery {
             Self::Static(_) | Self::Dns(_) | Self::OriginalDst => None,
         }
     }
-}
-
-/// How an endpoint is chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LoadBalancing {
-    /// One after the other, by weight.
-    RoundRobin,
-    /// Any, by weight.
-    Random,
-    /// The one with fewer requests under way, of two drawn at random; Istio's default.
-    LeastRequest,
 }
 
 /// Which HTTP is spoken to an upstream.
@@ -151,6 +153,29 @@ pub struct CircuitBreakers {
     pub max_requests: u32,
     /// Retries under way, whatever the budget says.
     pub max_retries: u32,
+    /// In place of [`CircuitBreakers::max_retries`] and of the budget that is always on.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// A bound on retries as a share of what is under way, see
+/// <https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/circuit_breaker.proto>.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RetryBudget {
+    /// Of the requests under way so many may be retries.
+    pub budget: Fraction,
+    /// So many retries may always be under way.
+    pub min_retry_concurrency: u32,
+}
+
+impl CircuitBreakers {
+    /// What Envoy takes when nothing is said.
+    pub const ENVOY: Self = Self {
+        max_connections: 1024,
+        max_pending_requests: 1024,
+        max_requests: 1024,
+        max_retries: 3,
+        retry_budget: None,
+    };
 }
 
 impl Default for CircuitBreakers {
@@ -161,25 +186,119 @@ impl Default for CircuitBreakers {
             max_pending_requests: u32::MAX,
             max_requests: u32::MAX,
             max_retries: u32::MAX,
+            retry_budget: None,
         }
     }
 }
 
-/// When an endpoint is left out for a while. Fields and defaults as Istio's `OutlierDetection`.
+/// When an endpoint is left out for a while, see
+/// <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier>. Percentages are 0..=100.
+///
+/// An *external* error is an answer; a *local origin* error is one that the proxy itself noticed: no connection, a
+/// reset, a time-out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutlierDetection {
     /// 5xx answers in a row; 0: not looked at.
     pub consecutive_5xx: u32,
-    /// 502, 503, 504 and connection failures in a row; 0: not looked at.
+    /// Chance that it ejects.
+    pub enforcing_consecutive_5xx: u32,
+    /// 502, 503, 504 in a row (and local origin errors, unless they are split off); 0: not looked at.
     pub consecutive_gateway_errors: u32,
-    /// How often ejections are looked through.
+    /// Chance that it ejects.
+    pub enforcing_consecutive_gateway_errors: u32,
+    /// Local origin errors are counted apart.
+    pub split_local_origin_errors: bool,
+    /// Local origin errors in a row, when they are split off; 0: not looked at.
+    pub consecutive_local_origin_failures: u32,
+    /// Chance that it ejects.
+    pub enforcing_consecutive_local_origin_failures: u32,
+    /// Compares endpoints by their share of successes; none: not looked at.
+    pub success_rate: Option<SuccessRate>,
+    /// Ejects by the share of failures; none: not looked at.
+    pub failure_percentage: Option<FailurePercentage>,
+    /// How often rates are looked at, and earlier ejections forgotten.
     pub interval: Duration,
     /// First ejection; grows by itself with each further one.
     pub base_ejection_time: Duration,
-    /// Percent of endpoints that may be out at once, 0..=100; one may always be.
+    /// The longest ejection; no less than the first counts.
+    pub max_ejection_time: Duration,
+    /// Anything up to this is added to each ejection.
+    pub max_ejection_time_jitter: Duration,
+    /// Percent of endpoints that may be out at once.
     pub max_ejection_percent: u32,
-    /// With fewer percent in, ejections are ignored, 0..=100.
-    pub min_health_percent: u32,
+    /// One may be out whatever the percentage says.
+    pub always_eject_one: bool,
+}
+
+/// Ejects those whose share of successes is less than the mean by some standard deviations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SuccessRate {
+    /// Chance that it ejects.
+    pub enforcing: u32,
+    /// The same of local origin errors, when they are split off.
+    pub enforcing_local_origin: u32,
+    /// With fewer endpoints that have enough requests nothing is concluded.
+    pub minimum_hosts: u32,
+    /// An endpoint with fewer requests in an interval is not looked at.
+    pub request_volume: u32,
+    /// Standard deviations, in thousandths.
+    pub stdev_factor: u32,
+}
+
+impl Default for SuccessRate {
+    /// Envoy's.
+    fn default() -> Self {
+        Self {
+            enforcing: 100,
+            enforcing_local_origin: 100,
+            minimum_hosts: 5,
+            request_volume: 100,
+            stdev_factor: 1_900,
+        }
+    }
+}
+
+/// Ejects those whose share of failures is at least so much.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FailurePercentage {
+    /// Chance that it ejects.
+    pub enforcing: u32,
+    /// The same of local origin errors, when they are split off.
+    pub enforcing_local_origin: u32,
+    /// Percent of requests that failed.
+    pub threshold: u32,
+    /// With fewer endpoints that have enough requests nothing is concluded.
+    pub minimum_hosts: u32,
+    /// An endpoint with fewer requests in an interval is not looked at.
+    pub request_volume: u32,
+}
+
+impl OutlierDetection {
+    /// Envoy's longest ejection.
+    pub const MAX_EJECTION_TIME: Duration = Duration::from_secs(300);
+}
+
+impl Default for OutlierDetection {
+    /// Times as Envoy and Istio have them; nothing that ejects.
+    fn default() -> Self {
+        Self {
+            consecutive_5xx: 0,
+            enforcing_consecutive_5xx: 100,
+            consecutive_gateway_errors: 0,
+            enforcing_consecutive_gateway_errors: 100,
+            split_local_origin_errors: false,
+            consecutive_local_origin_failures: 0,
+            enforcing_consecutive_local_origin_failures: 100,
+            success_rate: None,
+            failure_percentage: None,
+            interval: Duration::from_secs(10),
+            base_ejection_time: Duration::from_secs(30),
+            max_ejection_time: Self::MAX_EJECTION_TIME,
+            max_ejection_time_jitter: Duration::ZERO,
+            max_ejection_percent: 10,
+            always_eject_one: true,
+        }
+    }
 }
 
 /// The service a cluster stands for.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::filter::HttpFilter;
 use crate::provenance::Provenance;
 use crate::route::{RouteTable, WeightedCluster};
+use crate::subset::LbMetadata;
 use crate::tls::ServerContext;
 
 #[cfg(test)]
@@ -201,6 +202,10 @@ pub struct TcpProxy {
     pub clusters: Vec<WeightedCluster>,
     /// A connection without a byte for so long is closed; none: never.
     pub idle_timeout: Option<Duration>,
+    /// A connection's hash, for clusters that choose by it, is that of the client's address; else it has none.
+    pub hash_source_ip: bool,
+    /// What endpoints must have, in clusters with subsets.
+    pub metadata_match: LbMetadata,
 }
 
 /// What is known of a connection when its filter chain is chosen.

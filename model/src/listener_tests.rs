@@ -5,6 +5,8 @@ fn chain(name: &str, matches: FilterChainMatch) -> FilterChain {
         stat_prefix: name.into(),
         clusters: vec![WeightedCluster::new("c", 1)],
         idle_timeout: None,
+        hash_source_ip: false,
+        metadata_match: Default::default(),
     };
     FilterChain { name: name.into(), matches, tls: None, filter: NetworkFilter::Tcp(tcp) }
 }

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::format::Template;
 use crate::matcher::HeaderMatch;
+use crate::subset::LbMetadata;
 
 /// A share of requests, in millionths.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -82,6 +83,10 @@ retry_conditions! {
     GRPC_RESOURCE_EXHAUSTED = 11, "resource-exhausted";
     /// gRPC status 14.
     GRPC_UNAVAILABLE = 12, "unavailable";
+    /// The answer has `x-envoy-ratelimited`; without this condition such an answer is final.
+    RATE_LIMITED = 13, "envoy-ratelimited";
+    /// The answer has one of the policy's headers.
+    RETRIABLE_HEADERS = 14, "retriable-headers";
 }
 
 impl RetryConditions {
@@ -132,6 +137,65 @@ pub struct RetryPolicy {
     pub idempotent_only: bool,
     /// Prefer endpoints that this request has not tried.
     pub avoid_tried_endpoints: bool,
+    /// For [`RetryConditions::RETRIABLE_HEADERS`]: one of them must hold for the response.
+    pub retriable_headers: Vec<HeaderMatch>,
+    /// Only requests of which one of these holds are tried again; none: all are.
+    pub retriable_request_headers: Vec<HeaderMatch>,
+    /// An answer may say how long to wait.
+    pub rate_limited: Option<RateLimitedBackOff>,
+    /// Retries avoid endpoints whose metadata `envoy.lb` has `canary: true`.
+    pub omit_canary_hosts: bool,
+    /// Retries avoid endpoints that have all of this in their metadata `envoy.lb`; empty: none.
+    pub omit_host_metadata: LbMetadata,
+    /// After so many attempts the priorities that were tried are left out; none: priorities are as ever.
+    pub previous_priorities: Option<u32>,
+}
+
+/// Waiting as an answer asks for, see
+/// <https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto>.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RateLimitedBackOff {
+    /// Headers that may say it; the first that does counts.
+    pub reset_headers: Vec<(HeaderName, ResetFormat)>,
+    /// An answer that asks for more is not waited for: the other back-off holds.
+    pub max_interval: Duration,
+}
+
+/// How a header says when to come back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResetFormat {
+    /// Seconds from now.
+    Seconds,
+    /// Seconds since 1970.
+    UnixTimestamp,
+}
+
+impl RateLimitedBackOff {
+    /// Envoy's.
+    pub const MAX_INTERVAL: Duration = Duration::from_secs(300);
+}
+
+impl Default for RetryPolicy {
+    /// One retry of nothing, with Envoy's back-off.
+    fn default() -> Self {
+        Self {
+            retries: 1,
+            conditions: RetryConditions::default(),
+            status_codes: Arc::default(),
+            per_try_timeout: None,
+            per_try_idle_timeout: None,
+            backoff_base: Self::BACKOFF_BASE,
+            backoff_max: Self::BACKOFF_MAX,
+            idempotent_only: false,
+            avoid_tried_endpoints: false,
+            retriable_headers: Vec::new(),
+            retriable_request_headers: Vec::new(),
+            rate_limited: None,
+            omit_canary_hosts: false,
+            omit_host_metadata: LbMetadata::default(),
+            previous_priorities: None,
+        }
+    }
 }
 
 impl RetryPolicy {

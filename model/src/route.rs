@@ -7,9 +7,11 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use crate::filter::FilterOverrides;
+use crate::hash_policy::HashPolicy;
 use crate::matcher::{CookieMatch, HeaderMatch, PathMatch, QueryMatch, RequestFacts, Substitution};
 use crate::policy::{Fraction, HeaderMutations, RetryPolicy};
 use crate::provenance::Provenance;
+use crate::subset::LbMetadata;
 
 #[cfg(test)]
 #[path = "route_tests.rs"]
@@ -155,6 +157,7 @@ impl RouteMatch {
 
 /// What becomes of a request.
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every route forwards")]
 pub enum RouteAction {
     /// It is sent on.
     Forward(Forward),
@@ -184,6 +187,22 @@ pub struct Forward {
     pub mirrors: Vec<Mirror>,
     /// What few routes say.
     pub more: Option<Box<MoreForward>>,
+    /// What the hash of a request is made of, for clusters that choose by it.
+    pub hash_policy: Vec<HashPolicy>,
+    /// What endpoints must have, in clusters with subsets.
+    pub metadata_match: LbMetadata,
+    /// Which of a cluster's circuit breakers bounds its requests.
+    pub priority: RoutingPriority,
+}
+
+/// Envoy's routing priority: it chooses among the circuit breakers of a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum RoutingPriority {
+    /// The ordinary.
+    #[default]
+    Default,
+    /// Counted apart.
+    High,
 }
 
 /// What few routes say of how a request is sent on.
@@ -269,6 +288,8 @@ pub struct WeightedCluster {
     pub filters: FilterOverrides,
     /// Replaces `Host`, instead of the route's.
     pub host_rewrite: Option<HeaderValue>,
+    /// What endpoints must have beside what the route says; where both have a key, this holds.
+    pub metadata_match: LbMetadata,
 }
 
 impl WeightedCluster {
@@ -282,6 +303,7 @@ impl WeightedCluster {
             response_headers: HeaderMutations::default(),
             filters: FilterOverrides::default(),
             host_rewrite: None,
+            metadata_match: LbMetadata::default(),
         }
     }
 }
@@ -352,6 +374,9 @@ impl Forward {
             host_rewrite: None,
             mirrors: Vec::new(),
             more: None,
+            hash_policy: Vec::new(),
+            metadata_match: LbMetadata::default(),
+            priority: RoutingPriority::Default,
         }
     }
 

@@ -65,11 +65,26 @@ pub mod xds {
     pub use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
     pub use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as network_rbac;
     pub use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+    pub use envoy_types::pb::envoy::extensions::retry::{
+        host::omit_host_metadata::v3 as omit_host_metadata,
+        priority::previous_priorities::v3 as previous_priorities,
+    };
     pub use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3 as raw_buffer;
     pub use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
     pub use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream_http;
     pub use envoy_types::pb::envoy::service::auth::v3 as auth_service;
     pub use envoy_types::pb::envoy::service::discovery::v3 as discovery;
+
+    /// Configurations of `load_balancing_policy`.
+    pub mod load_balancing {
+        pub use envoy_types::pb::envoy::extensions::load_balancing_policies::{
+            cluster_provided::v3 as cluster_provided, common::v3 as common,
+            least_request::v3 as least_request, maglev::v3 as maglev, random::v3 as random,
+            ring_hash::v3 as ring_hash, round_robin::v3 as round_robin, subset::v3 as subset,
+            wrr_locality::v3 as wrr_locality,
+        };
+    }
+
     pub use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
     pub use envoy_types::pb::envoy::r#type::v3 as kind;
     pub use envoy_types::pb::google::protobuf;

@@ -63,6 +63,8 @@ pub enum ResponseFlag {
     RateLimited,
     /// A service said that it is not allowed.
     UnauthorizedExternalService,
+    /// The cluster's load assignment refuses a share of requests.
+    DropOverload,
 }
 
 impl ResponseFlag {
@@ -88,6 +90,7 @@ impl ResponseFlag {
             Self::OverloadManager => "OM",
             Self::RateLimited => "RL",
             Self::UnauthorizedExternalService => "UAEX",
+            Self::DropOverload => "DO",
         }
     }
 }
@@ -119,7 +122,7 @@ impl ResponseFlags {
 impl fmt::Display for ResponseFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use ResponseFlag as F;
-        const ALL: [ResponseFlag; 18] = [
+        const ALL: [ResponseFlag; 19] = [
             F::DownstreamProtocolError,
             F::DownstreamConnectionTermination,
             F::DelayInjected,
@@ -138,6 +141,7 @@ impl fmt::Display for ResponseFlags {
             F::OverloadManager,
             F::RateLimited,
             F::UnauthorizedExternalService,
+            F::DropOverload,
         ];
         let mut separator = "";
         for flag in ALL.into_iter().filter(|flag| self.contains(*flag)) {

@@ -3,14 +3,16 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
+use weft_model::hash_policy;
 use weft_model::provenance::Provenance;
 use weft_model::route::WeightedCluster;
+use weft_model::subset::LbMetadata;
 
 use crate::error::{ErrorSource, ResponseFlag, ResponseFlags};
 use crate::io::Io;
 use crate::telemetry::record::{ConnectionRecord, TcpRecord, UpstreamRecord};
-use crate::upstream::OriginalDestination;
 use crate::upstream::copy::{self, CopyError};
+use crate::upstream::{OriginalDestination, Preference};
 use crate::worker::Worker;
 
 /// Silence after which the kernel asks whether the other end is still there. A connection without an idle time-out
@@ -28,6 +30,10 @@ pub struct Destination<'a> {
     pub provenance: &'a [Provenance],
     /// A connection without a byte for so long is closed; none: never.
     pub idle_timeout: Option<Duration>,
+    /// The endpoint is chosen by the client's address, in clusters that choose by a hash.
+    pub hash_source_ip: bool,
+    /// What endpoints must have, in clusters with subsets.
+    pub metadata_match: Option<&'a LbMetadata>,
 }
 
 /// Connects and copies until both ends are done.
@@ -37,8 +43,21 @@ pub async fn proxy(worker: &Rc<Worker>, destination: &Destination<'_>, record: C
         tracing::warn!(to = %opened.connection.local, "closed a connection: all weights are 0");
         return opened.fail(ResponseFlag::NoClusterFound, io);
     };
-    let connecting =
-        worker.upstreams.connect_tcp(&cluster.cluster, destination.original, destination.provenance);
+    let wanted = match destination.metadata_match {
+        Some(route) if !cluster.metadata_match.is_empty() => Some(route.with(&cluster.metadata_match)),
+        Some(route) => Some(route.clone()),
+        None => None,
+    };
+    let preference = Preference {
+        hash: destination.hash_source_ip.then(|| hash_policy::source_ip(opened.connection.remote.ip())),
+        metadata_match: wanted.as_ref(),
+    };
+    let connecting = worker.upstreams.connect_tcp(
+        &cluster.cluster,
+        destination.original,
+        preference,
+        destination.provenance,
+    );
     let upstream = match Box::pin(connecting).await {
         Ok(upstream) => upstream,
         Err(failure) => {

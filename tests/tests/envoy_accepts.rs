@@ -12,11 +12,16 @@ use prost::Message;
 use weft_model::cluster::*;
 use weft_model::endpoint::*;
 use weft_model::filter::FilterOverrides;
+use weft_model::hash::HashFunction;
+use weft_model::hash_policy::{CookieHash, HashPolicy, HashSource, RegexRewrite};
+use weft_model::health_check::*;
 use weft_model::listener::*;
+use weft_model::load_balancing::*;
 use weft_model::matcher::*;
 use weft_model::policy::*;
 use weft_model::provenance::{ObjectRef, Provenance};
 use weft_model::route::*;
+use weft_model::subset::*;
 use weft_model::xds;
 use weft_proto::xds::bootstrap::{Bootstrap, bootstrap};
 use weft_proto::xds::{cluster as cluster_pb, core, listener as listener_pb};
@@ -60,6 +65,7 @@ fn assert_accepted(listeners: &[Listener], clusters: &[Cluster]) {
         discovery: Discovery::Static(EndpointSet {
             cluster: "sds-grpc".into(),
             localities: vec![locality(vec![endpoint("127.0.0.1:15012", false)])],
+            policy: Default::default(),
         }),
         transport: UpstreamTransport::Plain,
         service: None,
@@ -115,7 +121,14 @@ fn endpoint(address: &str, mutual_tls: bool) -> Arc<Endpoint> {
         cluster: "mesh".into(),
     };
     let address = address.parse().expect("an address");
-    Arc::new(Endpoint { address, health: Health::Healthy, weight: 1, mutual_tls, workload })
+    Arc::new(Endpoint {
+        address,
+        health: Health::Healthy,
+        weight: 1,
+        mutual_tls,
+        workload,
+        ..Endpoint::new(address)
+    })
 }
 
 fn locality(endpoints: Vec<Arc<Endpoint>>) -> LocalityEndpoints {
@@ -134,7 +147,7 @@ fn cluster(name: &str) -> Cluster {
     Cluster {
         name: name.into(),
         discovery: Discovery::Endpoints(name.into()),
-        load_balancing: LoadBalancing::LeastRequest,
+        load_balancing: LoadBalancing::LEAST_REQUEST,
         connect_timeout: Duration::from_secs(10),
         http: UpstreamHttp::SameAsDownstream,
         transport: UpstreamTransport::ByEndpoint(tls()),
@@ -145,7 +158,7 @@ fn cluster(name: &str) -> Cluster {
             interval: Duration::from_secs(10),
             base_ejection_time: Duration::from_secs(30),
             max_ejection_percent: 10,
-            min_health_percent: 20,
+            ..OutlierDetection::default()
         }),
         max_requests_per_connection: Some(100),
         idle_timeout: Duration::from_secs(3600),
@@ -155,13 +168,18 @@ fn cluster(name: &str) -> Cluster {
             namespace: "default".into(),
         }),
         provenance: provenance(),
+        ..Cluster::new("", Discovery::OriginalDst)
     }
 }
 
 #[test]
 fn envoy_accepts_clusters_of_every_kind() {
     let endpoints = vec![endpoint("10.0.0.1:9080", true), endpoint("[fd00::1]:9080", false)];
-    let set = EndpointSet { cluster: "static".into(), localities: vec![locality(endpoints)] };
+    let set = EndpointSet {
+        cluster: "static".into(),
+        localities: vec![locality(endpoints)],
+        policy: Default::default(),
+    };
     let dns = vec![("example.org".into(), 443)];
     let clusters = [
         cluster("outbound|9080||reviews.default.svc.cluster.local"),
@@ -189,8 +207,121 @@ fn envoy_accepts_clusters_of_every_kind() {
     assert_accepted(&[], &clusters);
 }
 
+#[test]
+fn envoy_accepts_every_way_of_choosing_and_asking() {
+    let named = |name: &str, load_balancing| Cluster { load_balancing, ..cluster(name) };
+    let least = LeastRequest { choice_count: 4, active_request_bias: 0.5, full_scan: false };
+    let slow_start = SlowStart { window: Duration::from_secs(60), aggression: 1.5, min_weight_percent: 20.0 };
+    let ring = RingHash { function: HashFunction::MurmurHash2, minimum_size: 64, maximum_size: 128 };
+    let mut clusters = vec![
+        named("random", LoadBalancing::Random),
+        named("ring", LoadBalancing::RingHash(ring)),
+        named("maglev", LoadBalancing::Maglev(Maglev { table_size: 251 })),
+        named("ewma", LoadBalancing::PeakEwma(PeakEwma::default())),
+        named("least", LoadBalancing::LeastRequest(least)),
+        named("scan", LoadBalancing::LeastRequest(LeastRequest { full_scan: true, ..least })),
+        named("slow", LoadBalancing::RoundRobin),
+        named("subsets", LoadBalancing::RoundRobin),
+        named("outliers", LoadBalancing::RoundRobin),
+    ];
+    clusters[1].balancing.hash_balance_factor = Some(150);
+    // Envoy takes host names only from the DNS.
+    clusters[2].discovery = Discovery::Dns(vec![("example.org".into(), 443)]);
+    clusters[2].balancing.hash_by_hostname = true;
+    clusters[2].balancing.locality = LocalityBalancing::Weighted;
+    for at in [4, 5, 6] {
+        clusters[at].balancing.slow_start = Some(slow_start);
+    }
+    clusters[6].balancing.locality = LocalityBalancing::ZoneAware { fail_traffic_on_panic: true };
+    let keys = |keys: &[&str]| keys.iter().map(|key| Arc::from(*key)).collect::<Arc<[Arc<str>]>>();
+    clusters[7].balancing.subsets = Some(Subsets {
+        fallback: SubsetFallback::DefaultSubset,
+        default_subset: LbMetadata::of_texts(&[("stage", "prod"), ("version", "v1")]),
+        selectors: vec![
+            SubsetSelector {
+                keys: keys(&["stage", "version"]),
+                fallback: Some(SelectorFallback::Keys(keys(&["stage"]))),
+            },
+            SubsetSelector { keys: keys(&["stage"]), fallback: None },
+        ],
+    });
+    clusters[8].outlier_detection = Some(OutlierDetection {
+        split_local_origin_errors: true,
+        consecutive_local_origin_failures: 3,
+        success_rate: Some(SuccessRate::default()),
+        failure_percentage: Some(FailurePercentage {
+            enforcing: 100,
+            enforcing_local_origin: 50,
+            threshold: 80,
+            minimum_hosts: 3,
+            request_volume: 20,
+        }),
+        max_ejection_time_jitter: Duration::from_secs(5),
+        ..OutlierDetection::default()
+    });
+    let budget = RetryBudget { budget: Fraction::from_percent(25.0), min_retry_concurrency: 5 };
+    clusters[8].high_priority_limits =
+        CircuitBreakers { retry_budget: Some(budget), ..CircuitBreakers::default() };
+    let http = |http2| {
+        HealthQuestion::Http(HttpQuestion {
+            host: "".into(),
+            path: "/health?deep".into(),
+            method: http::Method::HEAD,
+            headers: HeaderMutations::of(Vec::new(), [header("x-from", "weft")], []),
+            expected_statuses: vec![(200, 300)],
+            retriable_statuses: vec![(503, 504)],
+            http2,
+        })
+    };
+    let grpc = HealthQuestion::Grpc { service: "reviews".into(), authority: "reviews".into() };
+    let tcp = HealthQuestion::Tcp { send: Some(vec![1, 2].into()), receive: vec![vec![3].into()] };
+    for (at, question) in [http(false), http(true), grpc, tcp].into_iter().enumerate() {
+        let asked = Cluster { health_check: Some(check(question)), ..cluster(&format!("asked-{at}")) };
+        // gRPC's protocol needs a cluster that speaks HTTP/2.
+        clusters.push(Cluster { http: UpstreamHttp::Http2, ..asked });
+    }
+    assert_accepted(&[], &clusters);
+}
+
+fn check(question: HealthQuestion) -> HealthCheck {
+    HealthCheck {
+        timeout: Duration::from_secs(1),
+        interval: Duration::from_secs(5),
+        no_traffic_interval: Duration::from_secs(60),
+        no_traffic_healthy_interval: Some(Duration::from_secs(90)),
+        unhealthy_interval: Some(Duration::from_secs(2)),
+        unhealthy_edge_interval: Some(Duration::from_secs(1)),
+        healthy_edge_interval: Some(Duration::from_secs(3)),
+        initial_jitter: Duration::from_millis(100),
+        interval_jitter: Duration::from_millis(50),
+        interval_jitter_percent: 10,
+        unhealthy_threshold: 3,
+        healthy_threshold: 2,
+        alt_port: Some(8080),
+        reuse_connection: false,
+        question,
+    }
+}
+
 fn header(name: &'static str, value: &'static str) -> (HeaderName, HeaderValue) {
     (HeaderName::from_static(name), HeaderValue::from_static(value))
+}
+
+fn hash_policies() -> Vec<HashPolicy> {
+    let rewrite = RegexRewrite::new("^user-(.*)$", r"\1").expect("an expression");
+    let cookie = CookieHash {
+        name: "sticky".into(),
+        ttl: Some(Duration::from_secs(60)),
+        path: "/".into(),
+        attributes: vec![("SameSite".into(), "Lax".into())],
+    };
+    let of = |source| HashPolicy { source, terminal: true };
+    vec![
+        of(HashSource::Header { name: HeaderName::from_static("x-user"), rewrite: Some(rewrite) }),
+        of(HashSource::Cookie(cookie)),
+        of(HashSource::QueryParameter("user".into())),
+        of(HashSource::SourceIp),
+    ]
 }
 
 fn forward() -> Forward {
@@ -219,11 +350,22 @@ fn forward() -> Forward {
             backoff_max: RetryPolicy::BACKOFF_MAX,
             idempotent_only: true,
             avoid_tried_endpoints: true,
+            omit_canary_hosts: true,
+            omit_host_metadata: LbMetadata::of_texts(&[("stage", "dev")]),
+            previous_priorities: Some(2),
+            rate_limited: Some(RateLimitedBackOff {
+                reset_headers: vec![(HeaderName::from_static("retry-after"), ResetFormat::Seconds)],
+                max_interval: RateLimitedBackOff::MAX_INTERVAL,
+            }),
+            ..RetryPolicy::default()
         }),
         path_rewrite: None,
         host_rewrite: Some(HostRewrite::Literal(HeaderValue::from_static("other.example"))),
         mirrors: vec![Mirror { cluster: "b".into(), fraction: Fraction::from_percent(12.5) }],
-        more: None,
+        hash_policy: hash_policies(),
+        metadata_match: LbMetadata::of_texts(&[("version", "v1")]),
+        priority: RoutingPriority::High,
+        ..Forward::to("")
     }
 }
 
@@ -323,7 +465,13 @@ fn http(routes: RouteSource, forward_proxy: bool) -> NetworkFilter {
 
 fn tcp(clusters: &[(&str, u32)]) -> NetworkFilter {
     let clusters = clusters.iter().map(|(name, weight)| WeightedCluster::new(name, *weight)).collect();
-    NetworkFilter::Tcp(TcpProxy { stat_prefix: "tcp".into(), clusters, idle_timeout: None })
+    NetworkFilter::Tcp(TcpProxy {
+        stat_prefix: "tcp".into(),
+        clusters,
+        idle_timeout: None,
+        hash_source_ip: false,
+        metadata_match: Default::default(),
+    })
 }
 
 #[test]

@@ -199,7 +199,9 @@ fn apply(cluster: &mut Cluster, policy: &Effective<'_>) {
     let headless = matches!(cluster.discovery, Discovery::Dialled(_));
     if let Some(balancer) = policy.load_balancer {
         match balancer.algorithm {
-            LoadBalancerAlgorithm::LeastRequest => cluster.load_balancing = LoadBalancing::LeastRequest,
+            LoadBalancerAlgorithm::LeastRequest => {
+                cluster.load_balancing = LoadBalancing::LEAST_REQUEST;
+            }
             LoadBalancerAlgorithm::RoundRobin => cluster.load_balancing = LoadBalancing::RoundRobin,
             LoadBalancerAlgorithm::Random => cluster.load_balancing = LoadBalancing::Random,
             // Where the client chooses among known endpoints, it is so anyway.
@@ -214,18 +216,21 @@ fn apply(cluster: &mut Cluster, policy: &Effective<'_>) {
             max_pending_requests: pool.max_pending_requests.unwrap_or(unlimited.max_pending_requests),
             max_requests: pool.max_requests.unwrap_or(unlimited.max_requests),
             max_retries: pool.max_retries.unwrap_or(unlimited.max_retries),
+            ..unlimited
         };
         cluster.connect_timeout = pool.connect_timeout.unwrap_or(Cluster::CONNECT_TIMEOUT);
         cluster.idle_timeout =
             pool.idle_timeout.filter(|t| *t > Duration::ZERO).unwrap_or(Cluster::IDLE_TIMEOUT);
         cluster.max_requests_per_connection = pool.max_requests_per_connection.filter(|n| *n > 0);
     }
+    cluster.balancing.panic_threshold =
+        policy.outlier.map_or(0.0, |outlier| f64::from(outlier.min_health_percent.millionths()) / 10_000.0);
     cluster.outlier_detection = policy.outlier.map(|outlier| OutlierDetection {
         consecutive_5xx: outlier.consecutive_5xx_errors,
         consecutive_gateway_errors: outlier.consecutive_gateway_errors,
         interval: outlier.interval,
         base_ejection_time: outlier.base_ejection_time,
         max_ejection_percent: outlier.max_ejection_percent.millionths() / 10_000,
-        min_health_percent: outlier.min_health_percent.millionths() / 10_000,
+        ..OutlierDetection::default()
     });
 }

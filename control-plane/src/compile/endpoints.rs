@@ -62,14 +62,16 @@ fn set<'a>(
         }
         // A workload without the port that the service targets cannot answer.
         let Some(number) = workload.port(&port.name, &port.target) else { continue };
+        let address = SocketAddr::new(workload.address, number);
         let endpoint = Endpoint {
-            address: SocketAddr::new(workload.address, number),
+            address,
             health,
             weight: workload.weight.max(1),
             mutual_tls: workload.mutual_tls
                 && service.internal
                 && !is_disabled(world, &workload.namespace, &workload.labels, number),
             workload: workload.info(&world.mesh),
+            ..Endpoint::new(address)
         };
         if !endpoint.mutual_tls || accepted.accepts(workload.identity(&world.mesh).as_ref()) {
             // Those that are out of reach are asked when there is nobody else: after the API server was away that is so of
@@ -83,7 +85,7 @@ fn set<'a>(
         let weight = endpoints.iter().map(|endpoint| endpoint.weight).sum();
         LocalityEndpoints { locality, priority, weight, endpoints }
     });
-    EndpointSet { cluster: name.clone(), localities: localities.collect() }
+    EndpointSet { cluster: name.clone(), localities: localities.collect(), policy: Default::default() }
 }
 
 /// `region/zone/subzone`.

@@ -134,7 +134,7 @@ fn action(world: &World, rule: &HttpRouteRule, filters: &Filters<'_>) -> RouteAc
             .and_then(|host| HeaderValue::from_str(host).ok())
             .map(HostRewrite::Literal),
         mirrors: Vec::new(),
-        more: None,
+        ..Forward::to("")
     })
 }
 

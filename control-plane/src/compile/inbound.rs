@@ -98,12 +98,14 @@ fn app_ports(world: &World, scope: &ProxyScope) -> Vec<AppPort> {
 /// The application itself. It is called on the loopback address, so that one that listens only there is reached too.
 fn cluster(port: &AppPort) -> Cluster {
     let name = inbound_name(port.number);
+    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.number);
     let endpoint = Endpoint {
-        address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.number),
+        address,
         health: Health::Healthy,
         weight: 1,
         mutual_tls: false,
         workload: WorkloadInfo::default(),
+        ..Endpoint::new(address)
     };
     let local = LocalityEndpoints {
         locality: Locality::default(),
@@ -111,7 +113,8 @@ fn cluster(port: &AppPort) -> Cluster {
         weight: 1,
         endpoints: vec![Arc::new(endpoint)],
     };
-    let endpoints = EndpointSet { cluster: name.as_str().into(), localities: vec![local] };
+    let endpoints =
+        EndpointSet { cluster: name.as_str().into(), localities: vec![local], policy: Default::default() };
     let http = match port.protocol {
         Some(Protocol::Grpc | Protocol::Http2) => UpstreamHttp::Http2,
         Some(Protocol::Http) => UpstreamHttp::Http1,
@@ -262,6 +265,8 @@ fn tcp(stat_prefix: &str, cluster: &str) -> NetworkFilter {
         stat_prefix: stat_prefix.into(),
         clusters: vec![WeightedCluster::new(cluster, 1)],
         idle_timeout: None,
+        hash_source_ip: false,
+        metadata_match: Default::default(),
     })
 }
 

@@ -116,7 +116,13 @@ pub(super) fn chain(name: &str, matches: FilterChainMatch, filter: NetworkFilter
 }
 
 fn tcp(stat_prefix: &str, clusters: Vec<WeightedCluster>) -> NetworkFilter {
-    NetworkFilter::Tcp(TcpProxy { stat_prefix: stat_prefix.into(), clusters, idle_timeout: None })
+    NetworkFilter::Tcp(TcpProxy {
+        stat_prefix: stat_prefix.into(),
+        clusters,
+        idle_timeout: None,
+        hash_source_ip: false,
+        metadata_match: Default::default(),
+    })
 }
 
 fn http(table: &str) -> HttpConnection {

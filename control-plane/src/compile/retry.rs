@@ -29,6 +29,7 @@ pub(super) fn default() -> RetryPolicy {
         backoff_max: RetryPolicy::BACKOFF_MAX,
         idempotent_only: true,
         avoid_tried_endpoints: true,
+        ..RetryPolicy::default()
     }
 }
 
@@ -80,10 +81,11 @@ fn condition(word: RetryCondition) -> RetryConditions {
         RetryCondition::GrpcInternal => RetryConditions::GRPC_INTERNAL,
         RetryCondition::GrpcResourceExhausted => RetryConditions::GRPC_RESOURCE_EXHAUSTED,
         RetryCondition::GrpcUnavailable => RetryConditions::GRPC_UNAVAILABLE,
-        // Of no effect here: there is no rate-limit answer, header list or HTTP/3 that they could be about.
-        RetryCondition::RateLimited
-        | RetryCondition::RetriableHeaders
-        | RetryCondition::Http3PostConnectFailure => RetryConditions::default(),
+        RetryCondition::RateLimited => RetryConditions::RATE_LIMITED,
+        // Of no effect here: there is no header list or HTTP/3 that they could be about.
+        RetryCondition::RetriableHeaders | RetryCondition::Http3PostConnectFailure => {
+            RetryConditions::default()
+        }
         RetryCondition::Status(_) => RetryConditions::STATUS_CODES,
     }
 }
@@ -114,5 +116,6 @@ pub(super) fn http_route(retry: Option<&HttpRouteRetry>, timeouts: HttpRouteTime
         backoff_max: base * 10,
         idempotent_only: false,
         avoid_tried_endpoints: true,
+        ..RetryPolicy::default()
     })
 }

@@ -194,7 +194,7 @@ impl Compile<'_> {
                         .and_then(|authority| HeaderValue::from_str(authority).ok())
                         .map(HostRewrite::Literal),
                     mirrors: Vec::new(),
-                    more: None,
+                    ..Forward::to("")
                 })
             }
             HttpAction::Redirect(redirect) => RouteAction::Redirect(Redirect {

@@ -3,8 +3,11 @@
 use serde_json::{Value, json};
 
 use super::seconds;
-use crate::cluster::{Cluster, Discovery, LoadBalancing, UpstreamHttp, UpstreamTls, UpstreamTransport};
+use crate::cluster::{
+    CircuitBreakers, Cluster, Discovery, LoadBalancing, UpstreamHttp, UpstreamTls, UpstreamTransport,
+};
 use crate::endpoint::{EndpointSet, Health};
+use crate::health_check::HealthQuestion;
 
 pub(super) fn cluster(cluster: &Cluster) -> Value {
     let discovery = match &cluster.discovery {
@@ -32,7 +35,6 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
             "interval": seconds(outlier.interval),
             "base_ejection_time": seconds(outlier.base_ejection_time),
             "max_ejection_percent": outlier.max_ejection_percent,
-            "min_health_percent": outlier.min_health_percent,
         })
     });
     let service = cluster
@@ -45,7 +47,10 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
         "lb_policy": match cluster.load_balancing {
             LoadBalancing::RoundRobin => "ROUND_ROBIN",
             LoadBalancing::Random => "RANDOM",
-            LoadBalancing::LeastRequest => "LEAST_REQUEST",
+            LoadBalancing::LeastRequest(_) => "LEAST_REQUEST",
+            LoadBalancing::RingHash(_) => "RING_HASH",
+            LoadBalancing::Maglev(_) => "MAGLEV",
+            LoadBalancing::PeakEwma(_) => "PEAK_EWMA",
         },
         "connect_timeout": seconds(cluster.connect_timeout),
         "http": match cluster.http {
@@ -54,17 +59,40 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
             UpstreamHttp::Http2 => "HTTP2",
         },
         "transport": transport,
-        "circuit_breakers": {
-            "max_connections": cluster.limits.max_connections,
-            "max_pending_requests": cluster.limits.max_pending_requests,
-            "max_requests": cluster.limits.max_requests,
-            "max_retries": cluster.limits.max_retries,
-        },
+        "health_check": cluster.health_check.as_ref().map(|check| {
+            json!({
+                "kind": match &check.question {
+                    HealthQuestion::Http(_) => "HTTP",
+                    HealthQuestion::Grpc { .. } => "GRPC",
+                    HealthQuestion::Tcp { .. } => "TCP",
+                },
+                "interval": seconds(check.interval),
+                "timeout": seconds(check.timeout),
+                "unhealthy_threshold": check.unhealthy_threshold,
+                "healthy_threshold": check.healthy_threshold,
+            })
+        }),
+        "healthy_panic_threshold": cluster.balancing.panic_threshold,
+        "circuit_breakers": limits(&cluster.limits),
+        "circuit_breakers_high": limits(&cluster.high_priority_limits),
         "outlier_detection": outlier,
         "max_requests_per_connection": cluster.max_requests_per_connection,
         "idle_timeout": seconds(cluster.idle_timeout),
         "service": service,
         "provenance": cluster.provenance,
+    })
+}
+
+fn limits(limits: &CircuitBreakers) -> Value {
+    json!({
+        "max_connections": limits.max_connections,
+        "max_pending_requests": limits.max_pending_requests,
+        "max_requests": limits.max_requests,
+        "max_retries": limits.max_retries,
+        "retry_budget": limits.retry_budget.map(|budget| {
+            json!({ "budget_millionths": budget.budget.millionths(),
+                    "min_retry_concurrency": budget.min_retry_concurrency })
+        }),
     })
 }
 
@@ -80,6 +108,7 @@ pub(super) fn endpoint_set(set: &EndpointSet) -> Value {
                 },
                 "load_balancing_weight": one.weight,
                 "mutual_tls": one.mutual_tls,
+                "metadata": super::metadata(&one.metadata),
                 "workload": {
                     "name": one.workload.name,
                     "namespace": one.workload.namespace,

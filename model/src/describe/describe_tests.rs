@@ -23,6 +23,7 @@ fn canary() -> RouteTable {
         backoff_max: RetryPolicy::BACKOFF_MAX,
         idempotent_only: true,
         avoid_tried_endpoints: true,
+        ..RetryPolicy::default()
     });
     let user = HeaderMatch {
         name: HeaderKey::Header(http::HeaderName::from_static("end-user")),

@@ -16,6 +16,7 @@ use crate::cluster::Cluster;
 use crate::endpoint::EndpointSet;
 use crate::listener::Listener;
 use crate::route::RouteTable;
+use crate::subset::{LbMetadata, MetadataValue};
 use crate::xds::{Names, Resource};
 
 #[cfg(test)]
@@ -67,4 +68,14 @@ pub fn names(names: &Names) -> Value {
 /// As protobuf's JSON writes a duration.
 fn seconds(duration: Duration) -> String {
     format!("{}s", duration.as_secs_f64())
+}
+
+/// Metadata `envoy.lb`, by key.
+fn metadata(metadata: &LbMetadata) -> Value {
+    let value = |value: &MetadataValue| match value {
+        MetadataValue::Text(text) => json!(text),
+        MetadataValue::Number(bits) => json!(f64::from_bits(*bits)),
+        MetadataValue::Flag(flag) => json!(flag),
+    };
+    metadata.iter().map(|(key, one)| (key.to_string(), value(one))).collect::<serde_json::Map<_, _>>().into()
 }

@@ -4,12 +4,14 @@ use serde_json::{Value, json};
 
 use super::seconds;
 use crate::filter::{FilterOverrides, HttpFilter, RouteFilter};
+use crate::hash_policy::{HashPolicy, HashSource};
 use crate::matcher::{
     HeaderKey, PathMatch, PseudoHeader, StringMatch, StringPattern, Substitution, ValueMatch,
 };
 use crate::policy::{Abort, AppendAction, HeaderMutations, HeaderText, RetryPolicy};
 use crate::route::{
     Forward, HostRewrite, LevelSettings, PathRewrite, Route, RouteAction, RouteMatch, RouteTable,
+    RoutingPriority,
 };
 
 pub(super) fn table(table: &RouteTable) -> Value {
@@ -138,6 +140,7 @@ fn forward(to: &Forward) -> Value {
             "weight": one.weight,
             "request_headers": headers(&one.request_headers),
             "response_headers": headers(&one.response_headers),
+            "metadata_match": super::metadata(&one.metadata_match),
         })
     });
     let mirrors = to
@@ -152,7 +155,25 @@ fn forward(to: &Forward) -> Value {
         "path_rewrite": to.path_rewrite.as_ref().map(rewrite),
         "host_rewrite": to.host_rewrite.as_ref().map(host),
         "mirrors": mirrors.collect::<Vec<_>>(),
+        "hash_policy": to.hash_policy.iter().map(hash_policy).collect::<Vec<_>>(),
+        "metadata_match": super::metadata(&to.metadata_match),
+        "priority": match to.priority {
+            RoutingPriority::Default => "DEFAULT",
+            RoutingPriority::High => "HIGH",
+        },
     })
+}
+
+fn hash_policy(policy: &HashPolicy) -> Value {
+    let source = match &policy.source {
+        HashSource::Header { name, rewrite } => {
+            json!({ "header": name.as_str(), "regex_rewrite": rewrite.as_ref().map(|r| r.pattern()) })
+        }
+        HashSource::Cookie(cookie) => json!({ "cookie": cookie.name, "ttl": cookie.ttl.map(seconds) }),
+        HashSource::SourceIp => json!({ "source_ip": true }),
+        HashSource::QueryParameter(name) => json!({ "query_parameter": name }),
+    };
+    json!({ "source": source, "terminal": policy.terminal })
 }
 
 fn retry(retry: &RetryPolicy) -> Value {

@@ -5,34 +5,31 @@ use std::time::Duration;
 
 use prost::Message;
 use weft_proto::xds::cluster as pb;
-use weft_proto::xds::cluster::circuit_breakers::Thresholds;
 use weft_proto::xds::cluster::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbConfig,
-    LbPolicy, TransportSocketMatch,
+    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, TransportSocketMatch,
 };
 use weft_proto::xds::protobuf::value::Kind;
-use weft_proto::xds::protobuf::{Struct, UInt32Value, Value};
+use weft_proto::xds::protobuf::{Struct, Value};
 use weft_proto::xds::tls::UpstreamTlsContext;
-use weft_proto::xds::{core, endpoint as endpoint_pb, kind};
+use weft_proto::xds::{core, endpoint as endpoint_pb};
 
 use super::reader::{DecodeErrors, Reader, fields};
 use super::tls::{self, Client, Socket};
 use super::wire::{
-    OrderedKind, OrderedMetadata, OrderedStruct, OrderedValue, duration, embed, metadata_value, number,
-    over_ads, text_struct,
+    OrderedKind, OrderedMetadata, OrderedStruct, OrderedValue, duration, embed, metadata_value, over_ads,
+    text_struct,
 };
-use super::{address, endpoint, outlier, provenance, upstream_http};
-use crate::cluster::{
-    CircuitBreakers, Cluster, Discovery, LoadBalancing, ServiceInfo, UpstreamTls, UpstreamTransport,
+use super::{
+    address, endpoint, health_check, limits, load_balancing, outlier, provenance, subset, upstream_http,
 };
+use crate::cluster::{Cluster, Discovery, ServiceInfo, UpstreamTls, UpstreamTransport};
 
-/// Number of `Cluster.metadata` and of `Cluster.load_assignment`, which are written by hand.
+/// Numbers of the fields of `Cluster` that are written by hand.
+const LB_SUBSET_CONFIG: u32 = 22;
 const METADATA: u32 = 25;
 const LOAD_ASSIGNMENT: u32 = 33;
 /// Envoy's bound on connecting when none is given.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Envoy's bounds when none are given, in the order of [`CircuitBreakers`].
-const DEFAULT_LIMITS: [u32; 4] = [1024, 1024, 1024, 3];
 /// What endpoints that terminate mutual TLS have in their metadata.
 const TLS_MODE: (&str, &str) = ("tlsMode", "istio");
 /// Where a cluster of type ORIGINAL_DST says by which name its endpoints are known. Envoy, which knows nothing of it,
@@ -47,19 +44,18 @@ pub fn encode(cluster: &Cluster) -> Vec<u8> {
         idle_timeout: cluster.idle_timeout,
         max_requests_per_connection: cluster.max_requests_per_connection,
     };
+    let balancing = load_balancing::encode(cluster);
     let mut message = pb::Cluster {
         name: cluster.name.to_string(),
         connect_timeout: duration(cluster.connect_timeout),
-        lb_policy: encode_policy(cluster) as i32,
-        circuit_breakers: Some(encode_limits(&cluster.limits)),
+        lb_policy: balancing.lb_policy,
+        lb_config: balancing.lb_config,
+        load_balancing_policy: balancing.policy,
+        common_lb_config: balancing.common,
+        circuit_breakers: Some(limits::encode(&cluster.limits, &cluster.high_priority_limits)),
         typed_extension_protocol_options: upstream_http::encode(options),
         outlier_detection: cluster.outlier_detection.as_ref().map(outlier::encode),
-        common_lb_config: Some(CommonLbConfig {
-            healthy_panic_threshold: Some(kind::Percent {
-                value: cluster.outlier_detection.map_or(0.0, |outlier| outlier.min_health_percent.into()),
-            }),
-            ..Default::default()
-        }),
+        health_checks: cluster.health_check.iter().map(health_check::encode).collect(),
         ..Default::default()
     };
     let assignment = encode_discovery(&cluster.discovery, &cluster.name, &mut message);
@@ -76,6 +72,9 @@ pub fn encode(cluster: &Cluster) -> Vec<u8> {
         }
     }
     let mut bytes = message.encode_to_vec();
+    if let Some(subsets) = &cluster.balancing.subsets {
+        embed(&mut bytes, LB_SUBSET_CONFIG, &subset::encode(subsets).encode_to_vec());
+    }
     if let Some(assignment) = assignment {
         embed(&mut bytes, LOAD_ASSIGNMENT, &assignment);
     }
@@ -98,7 +97,8 @@ pub(super) fn read(reader: &mut Reader, cluster: pb::Cluster) -> Option<Cluster>
     fields!(reader, cluster => pb::Cluster {
         transport_socket_matches, name, eds_cluster_config, connect_timeout, lb_policy, load_assignment,
         max_requests_per_connection, circuit_breakers, typed_extension_protocol_options, outlier_detection,
-        common_lb_config, transport_socket, metadata, cluster_discovery_type, lb_config;
+        common_lb_config, transport_socket, metadata, cluster_discovery_type, lb_config, lb_subset_config,
+        load_balancing_policy, health_checks;
         // How names are resolved, and how often, is the proxy's own rule; filters here only measure (Istio).
         ignored: alt_stat_name, stats_matcher, per_connection_buffer_limit_bytes,
             per_connection_buffer_high_watermark_timeout, dns_refresh_rate, dns_jitter, dns_failure_refresh_rate,
@@ -107,9 +107,9 @@ pub(super) fn read(reader: &mut Reader, cluster: pb::Cluster) -> Option<Cluster>
             close_connections_on_host_health_failure, ignore_health_on_host_removal, filters, lrs_server,
             lrs_report_endpoint_metrics, track_timeout_budgets, track_cluster_stats, preconnect_policy,
             upstream_bind_config, queuing_policies;
-        refused: transport_socket_matcher, health_checks, upstream_http_protocol_options,
+        refused: transport_socket_matcher, upstream_http_protocol_options,
             common_http_protocol_options, http_protocol_options, http2_protocol_options, dns_resolvers,
-            dns_resolution_config, lb_subset_config, protocol_selection, load_balancing_policy, upstream_config,
+            dns_resolution_config, protocol_selection, upstream_config,
             connection_pool_per_downstream_connection
     });
     let name = reader.text("name", name);
@@ -122,27 +122,34 @@ pub(super) fn read(reader: &mut Reader, cluster: pb::Cluster) -> Option<Cluster>
         load_assignment,
         metadata.as_ref(),
     );
-    let load_balancing = decode_policy(reader, lb_policy, discovery.as_ref());
-    if matches!(lb_config, Some(LbConfig::OriginalDstLbConfig(_))) {
-        reader.unsupported::<()>("original_dst_lb_config");
-    }
+    let form = load_balancing::Form {
+        lb_policy,
+        lb_config,
+        common: common_lb_config,
+        subsets: lb_subset_config,
+        policy: load_balancing_policy,
+    };
+    let balancing = load_balancing::decode(reader, form, discovery.as_ref());
+    let (limits, high_priority_limits) =
+        reader.within("circuit_breakers", |reader| limits::decode(reader, circuit_breakers));
     let options = upstream_http::decode(reader, typed_extension_protocol_options);
     let transport = decode_transport(reader, transport_socket, transport_socket_matches);
-    let panic = common_lb_config.and_then(|config| config.healthy_panic_threshold).map_or(0.0, |p| p.value);
-    let min_health_percent = panic.clamp(0.0, 100.0) as u32;
-    let outlier_detection = reader.optional("outlier_detection", outlier_detection, |reader, outlier| {
-        outlier::decode(reader, outlier, min_health_percent)
-    });
+    let outlier_detection = reader.optional("outlier_detection", outlier_detection, outlier::decode);
+    let health_check = health_check::decode(reader, health_checks);
     let options = options?;
+    let (load_balancing, balancing) = balancing?;
     Some(Cluster {
         name: name?,
         discovery: discovery?,
-        load_balancing: load_balancing?,
+        load_balancing,
+        balancing,
         connect_timeout,
         http: options.http,
         transport: transport?,
-        limits: decode_limits(circuit_breakers),
+        limits,
+        high_priority_limits,
         outlier_detection,
+        health_check: health_check?,
         max_requests_per_connection: options
             .max_requests_per_connection
             .or(max_requests_per_connection.map(|most| most.value).filter(|most| *most > 0)),
@@ -246,60 +253,6 @@ fn decode_hosts(
         }))
     });
     Some(groups.into_iter().flatten().collect())
-}
-
-fn encode_policy(cluster: &Cluster) -> LbPolicy {
-    match (&cluster.discovery, cluster.load_balancing) {
-        (Discovery::OriginalDst | Discovery::Dialled(_), _) => LbPolicy::ClusterProvided,
-        (_, LoadBalancing::RoundRobin) => LbPolicy::RoundRobin,
-        (_, LoadBalancing::Random) => LbPolicy::Random,
-        (_, LoadBalancing::LeastRequest) => LbPolicy::LeastRequest,
-    }
-}
-
-fn decode_policy(reader: &mut Reader, policy: i32, discovery: Option<&Discovery>) -> Option<LoadBalancing> {
-    match LbPolicy::try_from(policy) {
-        Ok(LbPolicy::RoundRobin) => Some(LoadBalancing::RoundRobin),
-        Ok(LbPolicy::Random) => Some(LoadBalancing::Random),
-        Ok(LbPolicy::LeastRequest) => Some(LoadBalancing::LeastRequest),
-        // There is nothing to choose from.
-        Ok(LbPolicy::ClusterProvided)
-            if matches!(discovery, None | Some(Discovery::OriginalDst | Discovery::Dialled(_))) =>
-        {
-            Some(LoadBalancing::RoundRobin)
-        }
-        Ok(other) => reader.refuse_at("lb_policy", format!("{} is not supported", other.as_str_name())),
-        Err(_) => reader.refuse_at("lb_policy", format!("{policy} is not known")),
-    }
-}
-
-fn encode_limits(limits: &CircuitBreakers) -> pb::CircuitBreakers {
-    let thresholds = Thresholds {
-        priority: core::RoutingPriority::Default as i32,
-        max_connections: number(limits.max_connections),
-        max_pending_requests: number(limits.max_pending_requests),
-        max_requests: number(limits.max_requests),
-        max_retries: number(limits.max_retries),
-        ..Default::default()
-    };
-    pb::CircuitBreakers { thresholds: vec![thresholds], ..Default::default() }
-}
-
-/// Of priority DEFAULT, the only one there is. Envoy's retry budgets are left out: ours is always on.
-fn decode_limits(breakers: Option<pb::CircuitBreakers>) -> CircuitBreakers {
-    let thresholds = breakers
-        .into_iter()
-        .flat_map(|breakers| breakers.thresholds)
-        .find(|thresholds| thresholds.priority == core::RoutingPriority::Default as i32)
-        .unwrap_or_default();
-    let [connections, pending, requests, retries] = DEFAULT_LIMITS;
-    let or = |value: Option<UInt32Value>, default| value.map_or(default, |value| value.value);
-    CircuitBreakers {
-        max_connections: or(thresholds.max_connections, connections),
-        max_pending_requests: or(thresholds.max_pending_requests, pending),
-        max_requests: or(thresholds.max_requests, requests),
-        max_retries: or(thresholds.max_retries, retries),
-    }
 }
 
 fn encode_by_endpoint(tls: &UpstreamTls, cluster: &Cluster) -> Vec<TransportSocketMatch> {

@@ -8,12 +8,18 @@ use std::sync::Arc;
 use prost::Message;
 use weft_proto::xds::core::{self, HealthStatus};
 use weft_proto::xds::endpoint as pb;
+use weft_proto::xds::endpoint::cluster_load_assignment::{Policy, policy::DropOverload};
+use weft_proto::xds::endpoint::endpoint::HealthCheckConfig;
 use weft_proto::xds::endpoint::lb_endpoint::HostIdentifier;
 
-use super::address;
 use super::reader::{DecodeErrors, Reader, fields};
 use super::wire::{OrderedMetadata, OrderedValue, embed, metadata_text, number};
-use crate::endpoint::{Endpoint, EndpointSet, Health, Locality, LocalityEndpoints, WorkloadInfo};
+use super::{address, subset, text};
+use crate::endpoint::{
+    AssignmentPolicy, Endpoint, EndpointHealthCheck, EndpointSet, Health, Locality, LocalityEndpoints,
+    WorkloadInfo,
+};
+use crate::policy::Fraction;
 
 // Numbers of fields that are written by hand.
 const ASSIGNMENT_ENDPOINTS: u32 = 2;
@@ -28,8 +34,11 @@ const MOST_PRIORITY: u32 = 128;
 /// The bytes of a `ClusterLoadAssignment`.
 #[must_use]
 pub fn encode(endpoints: &EndpointSet) -> Vec<u8> {
-    let head =
-        pb::ClusterLoadAssignment { cluster_name: endpoints.cluster.to_string(), ..Default::default() };
+    let head = pb::ClusterLoadAssignment {
+        cluster_name: endpoints.cluster.to_string(),
+        policy: encode_policy(&endpoints.policy),
+        ..Default::default()
+    };
     let mut bytes = head.encode_to_vec();
     for group in &endpoints.localities {
         embed(&mut bytes, ASSIGNMENT_ENDPOINTS, &encode_locality(group));
@@ -52,15 +61,44 @@ pub(super) fn read(reader: &mut Reader, endpoints: pb::ClusterLoadAssignment) ->
     });
     let cluster = reader.text("cluster_name", cluster_name);
     let localities = reader.each("endpoints", endpoints, decode_locality);
-    if let Some(policy) = policy {
-        reader.within("policy", |reader| {
-            fields!(reader, policy => pb::cluster_load_assignment::Policy {
-                ; ignored: overprovisioning_factor, endpoint_stale_after, weighted_priority_health
-                ; refused: drop_overloads
-            });
-        });
+    let policy = match policy {
+        None => Some(AssignmentPolicy::default()),
+        some => reader.required("policy", some, decode_policy),
+    };
+    Some(EndpointSet { cluster: cluster?, localities, policy: policy? })
+}
+
+fn encode_policy(policy: &AssignmentPolicy) -> Option<Policy> {
+    let drop = |(category, share): &(Arc<str>, Fraction)| DropOverload {
+        category: category.to_string(),
+        drop_percentage: Some(text::encode_fraction(*share)),
+    };
+    (*policy != AssignmentPolicy::default()).then(|| Policy {
+        overprovisioning_factor: number(policy.overprovisioning_factor),
+        drop_overloads: policy.drop_overloads.iter().map(drop).collect(),
+        ..Default::default()
+    })
+}
+
+fn decode_policy(reader: &mut Reader, policy: Policy) -> Option<AssignmentPolicy> {
+    fields!(reader, policy => Policy {
+        drop_overloads, overprovisioning_factor;
+        ignored: endpoint_stale_after;
+        refused: weighted_priority_health
+    });
+    let factor = overprovisioning_factor.map_or(AssignmentPolicy::OVERPROVISIONING, |factor| factor.value);
+    if factor == 0 {
+        reader.refuse_at::<()>("overprovisioning_factor", "is 0");
     }
-    Some(EndpointSet { cluster: cluster?, localities })
+    let drop_overloads = reader.each("drop_overloads", drop_overloads, |reader, drop| {
+        let category = reader.text("category", drop.category);
+        let share = match drop.drop_percentage {
+            None => Some(Fraction::from_millionths(0)),
+            some => reader.required("drop_percentage", some, text::decode_fraction),
+        };
+        Some((category?, share?))
+    });
+    Some(AssignmentPolicy { overprovisioning_factor: factor, drop_overloads })
 }
 
 fn encode_locality(group: &LocalityEndpoints) -> Vec<u8> {
@@ -117,6 +155,8 @@ fn encode_endpoint(endpoint: &Endpoint) -> Vec<u8> {
         load_balancing_weight: weight(endpoint.weight),
         host_identifier: Some(HostIdentifier::Endpoint(pb::Endpoint {
             address: address::encode_socket(endpoint.address),
+            hostname: endpoint.hostname.to_string(),
+            health_check_config: encode_health_check(&endpoint.health_check),
             ..Default::default()
         })),
         ..Default::default()
@@ -130,6 +170,7 @@ fn encode_endpoint(endpoint: &Endpoint) -> Vec<u8> {
         let text = format!("{name};{namespace};{service};{version};{cluster}");
         metadata.insert("istio", "workload", OrderedValue::text(&text));
     }
+    subset::insert(&endpoint.metadata, &mut metadata);
     let mut bytes = head.encode_to_vec();
     if !metadata.is_empty() {
         embed(&mut bytes, ENDPOINT_METADATA, &metadata.encode_to_vec());
@@ -147,25 +188,55 @@ fn decode_endpoint(reader: &mut Reader, endpoint: pb::LbEndpoint) -> Option<Arc<
         Ok(HealthStatus::Unhealthy | HealthStatus::Timeout) => Some(Health::Unhealthy),
         Err(_) => reader.refuse_at("health_status", format!("{health_status} is not known")),
     };
-    let address = match host_identifier {
+    let described = match host_identifier {
         Some(HostIdentifier::Endpoint(endpoint)) => reader.within("endpoint", |reader| {
             fields!(reader, endpoint => pb::Endpoint {
-                address;
-                ignored: health_check_config, hostname, observability_name;
+                address, health_check_config, hostname;
+                ignored: observability_name;
                 refused: additional_addresses
             });
-            reader.required("address", address, address::decode_socket)
+            let address = reader.required("address", address, address::decode_socket);
+            let health_check = match health_check_config {
+                None => Some(EndpointHealthCheck::default()),
+                some => reader.required("health_check_config", some, decode_health_check),
+            };
+            Some((address?, Arc::<str>::from(hostname), health_check?))
         }),
         Some(HostIdentifier::EndpointName(_)) => reader.unsupported("endpoint_name"),
         None => reader.missing("endpoint"),
     };
+    let (address, hostname, health_check) = described?;
     Some(Arc::new(Endpoint {
-        address: address?,
+        address,
         health: health?,
         weight: load_balancing_weight.map_or(0, |weight| weight.value),
         mutual_tls: metadata_text(metadata.as_ref(), SOCKET_MATCH, "tlsMode") == Some("istio"),
         workload: metadata_text(metadata.as_ref(), "istio", "workload").map(workload).unwrap_or_default(),
+        hostname,
+        metadata: subset::of_endpoint(metadata.as_ref()),
+        health_check,
     }))
+}
+
+fn encode_health_check(check: &EndpointHealthCheck) -> Option<HealthCheckConfig> {
+    (*check != EndpointHealthCheck::default()).then(|| HealthCheckConfig {
+        port_value: check.port.unwrap_or(0).into(),
+        hostname: check.hostname.to_string(),
+        disable_active_health_check: check.disabled,
+        ..Default::default()
+    })
+}
+
+fn decode_health_check(reader: &mut Reader, check: HealthCheckConfig) -> Option<EndpointHealthCheck> {
+    fields!(reader, check => HealthCheckConfig {
+        port_value, hostname, disable_active_health_check; refused: address
+    });
+    let port = match u16::try_from(port_value) {
+        Ok(0) => None,
+        Ok(port) => Some(port),
+        Err(_) => return reader.refuse_at("port_value", format!("{port_value} is no port: 1 to 65535")),
+    };
+    Some(EndpointHealthCheck { port, hostname: hostname.into(), disabled: disable_active_health_check })
 }
 
 /// `NAME;NAMESPACE;SERVICE;VERSION;CLUSTER`; parts may be missing at the end.

@@ -32,6 +32,11 @@ mod http_connection;
 mod tcp_proxy;
 mod upstream_http;
 mod outlier;
+mod load_balancing;
+mod subset;
+mod limits;
+mod hash_policy;
+mod health_check;
 
 pub mod bootstrap;
 pub mod listener;

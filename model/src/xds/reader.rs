@@ -257,7 +257,7 @@ macro_rules! fields {
     }) => {
         let $($type)::+ { $($read,)* $($($ignored,)*)? $($($refused,)*)? } = $message;
         $($(
-            if super::reader::is_set(&$ignored) {
+            if $crate::xds::reader::is_set(&$ignored) {
                 $reader.has_no_effect(stringify!($ignored));
             }
         )*)?

@@ -21,6 +21,7 @@ fn every_mistake_of_a_route_table_is_named_with_its_path() {
         action: Some(route_pb::route::Action::Route(route_pb::RouteAction {
             timeout: Some(weft_proto::xds::protobuf::Duration { seconds: -1, nanos: 0 }),
             hash_policy: vec![Default::default()],
+            rate_limits: vec![Default::default()],
             ..Default::default()
         })),
         ..Default::default()
@@ -38,8 +39,9 @@ fn every_mistake_of_a_route_table_is_named_with_its_path() {
         fields(&errors),
         [
             "virtual_hosts[0].routes[0].match.safe_regex.regex",
-            "virtual_hosts[0].routes[0].route.hash_policy",
+            "virtual_hosts[0].routes[0].route.rate_limits",
             "virtual_hosts[0].routes[0].route.timeout",
+            "virtual_hosts[0].routes[0].route.hash_policy[0].policy_specifier",
             "virtual_hosts[0].routes[0].route.cluster_specifier",
         ]
     );
@@ -66,18 +68,95 @@ fn a_filter_that_decides_about_requests_is_not_passed_over() {
     assert_eq!(errors.mistakes()[0].field, "filter_chains[0].filters[0].typed_config");
 }
 
-#[test]
-fn a_cluster_that_hashes_is_refused_by_name() {
+fn mistakes(cluster: cluster_pb::Cluster) -> String {
     let message = cluster_pb::Cluster {
         name: "c".into(),
-        lb_policy: cluster_pb::cluster::LbPolicy::RingHash as i32,
         cluster_discovery_type: Some(cluster_pb::cluster::ClusterDiscoveryType::Type(
             cluster_pb::cluster::DiscoveryType::Eds as i32,
         )),
+        ..cluster
+    };
+    cluster::decode(&message.encode_to_vec()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_policy_that_only_a_cluster_could_provide_is_refused_by_name() {
+    let lb_policy = cluster_pb::cluster::LbPolicy::ClusterProvided as i32;
+    let errors = mistakes(cluster_pb::Cluster { lb_policy, ..Default::default() });
+    assert_eq!(errors, "lb_policy: CLUSTER_PROVIDED is not supported");
+}
+
+#[test]
+fn tables_and_rings_of_impossible_sizes_are_refused() {
+    use cluster_pb::cluster::{LbConfig, LbPolicy, MaglevLbConfig, RingHashLbConfig};
+    use weft_proto::xds::protobuf::UInt64Value;
+    let maglev = |value| cluster_pb::Cluster {
+        lb_policy: LbPolicy::Maglev as i32,
+        lb_config: Some(LbConfig::MaglevLbConfig(MaglevLbConfig { table_size: Some(UInt64Value { value }) })),
         ..Default::default()
     };
-    let errors = cluster::decode(&message.encode_to_vec()).unwrap_err();
-    assert_eq!(errors.to_string(), "lb_policy: RING_HASH is not supported");
+    for size in [0, 1, 4, 65_536, 5_000_113] {
+        assert!(mistakes(maglev(size)).starts_with("maglev_lb_config.table_size"), "{size}");
+    }
+    let ring =
+        RingHashLbConfig { minimum_ring_size: Some(UInt64Value { value: 9_000_000 }), ..Default::default() };
+    let errors = mistakes(cluster_pb::Cluster {
+        lb_policy: LbPolicy::RingHash as i32,
+        lb_config: Some(LbConfig::RingHashLbConfig(ring)),
+        ..Default::default()
+    });
+    assert!(errors.starts_with("ring_hash_lb_config.minimum_ring_size"), "{errors}");
+}
+
+#[test]
+fn of_a_list_of_policies_the_first_known_one_counts() {
+    use cluster_pb::load_balancing_policy::Policy;
+    use weft_proto::xds::protobuf::Any;
+    let policy = |name: &str| Policy {
+        typed_extension_config: Some(core::TypedExtensionConfig {
+            name: name.into(),
+            typed_config: Some(Any {
+                type_url: format!("type.googleapis.com/envoy.extensions.load_balancing_policies.{name}"),
+                value: vec![],
+            }),
+        }),
+    };
+    let cluster = |names: &[&str]| cluster_pb::Cluster {
+        name: "c".into(),
+        cluster_discovery_type: Some(cluster_pb::cluster::ClusterDiscoveryType::Type(
+            cluster_pb::cluster::DiscoveryType::Eds as i32,
+        )),
+        load_balancing_policy: Some(cluster_pb::LoadBalancingPolicy {
+            policies: names.iter().map(|name| policy(name)).collect(),
+        }),
+        ..Default::default()
+    };
+    let read = cluster::decode(
+        &cluster(&["pick_first.v3.PickFirst", "random.v3.Random", "maglev.v3.Maglev"]).encode_to_vec(),
+    )
+    .unwrap();
+    assert_eq!(read.load_balancing, crate::cluster::LoadBalancing::Random);
+    assert!((read.balancing.panic_threshold - 50.0).abs() < f64::EPSILON, "Envoy's, when nothing is said");
+    assert_eq!(
+        mistakes(cluster(&["pick_first.v3.PickFirst"])),
+        "load_balancing_policy.policies: has none that is supported: `pick_first.v3.PickFirst`"
+    );
+}
+
+#[test]
+fn what_subsets_cannot_do_is_refused_by_name() {
+    use cluster_pb::cluster::LbSubsetConfig;
+    use cluster_pb::cluster::lb_subset_config::LbSubsetSelector;
+    let single =
+        LbSubsetSelector { keys: vec!["a".into()], single_host_per_subset: true, ..Default::default() };
+    let config =
+        LbSubsetConfig { subset_selectors: vec![single], panic_mode_any: true, ..Default::default() };
+    let errors = mistakes(cluster_pb::Cluster { lb_subset_config: Some(config), ..Default::default() });
+    assert_eq!(
+        errors,
+        "lb_subset_config.panic_mode_any: is not supported; \
+         lb_subset_config.subset_selectors[0].single_host_per_subset: is not supported"
+    );
 }
 
 fn with_filter(name: &str, type_url: &str, is_optional: bool) -> Vec<u8> {

@@ -20,12 +20,12 @@ use weft_proto::xds::route::weighted_cluster::{ClusterWeight, RandomValueSpecifi
 
 use super::reader::{Reader, fields};
 use super::wire::{bound, duration, flag, number};
-use super::{filter, headers, retry, text};
+use super::{filter, hash_policy, headers, retry, subset, text};
 use crate::matcher::{PathMatch, Substitution};
 use crate::policy::Fraction;
 use crate::route::{
     DirectResponse, Forward, GrpcTimeout, HostRewrite, Mirror, MoreForward, PathRewrite, Redirect,
-    RouteAction, RouteMatch, WeightedCluster,
+    RouteAction, RouteMatch, RoutingPriority, WeightedCluster,
 };
 
 /// Envoy's bound on an exchange when none is given.
@@ -77,6 +77,12 @@ fn encode_forward(forward: &Forward, matches: &RouteMatch) -> Action {
         retry_policy: forward.retry.as_ref().map(retry::encode),
         request_mirror_policies: forward.mirrors.iter().map(encode_mirror).collect(),
         host_rewrite_specifier: forward.host_rewrite.as_ref().map(encode_host),
+        hash_policy: forward.hash_policy.iter().map(hash_policy::encode).collect(),
+        metadata_match: subset::metadata(&forward.metadata_match),
+        priority: match forward.priority {
+            RoutingPriority::Default => core::RoutingPriority::Default,
+            RoutingPriority::High => core::RoutingPriority::High,
+        } as i32,
         ..Default::default()
     };
     if let Some(more) = &forward.more {
@@ -102,11 +108,11 @@ fn decode_forward(
     fields!(reader, route => pb::RouteAction {
         prefix_rewrite, regex_rewrite, timeout, idle_timeout, retry_policy, request_mirror_policies,
         max_stream_duration, cluster_specifier, host_rewrite_specifier, cluster_not_found_response_code,
-        append_x_forwarded_host, upgrade_configs, max_grpc_timeout, grpc_timeout_offset;
-        ignored: flush_timeout, early_data_policy, priority, include_vh_rate_limits;
-        refused: metadata_match, path_rewrite_policy, path_rewrite, retry_policy_typed_config, rate_limits,
-            hash_policy, cors, internal_redirect_policy, internal_redirect_action, max_internal_redirects,
-            hedge_policy
+        append_x_forwarded_host, upgrade_configs, max_grpc_timeout, grpc_timeout_offset, hash_policy,
+        metadata_match, priority;
+        ignored: flush_timeout, early_data_policy, include_vh_rate_limits;
+        refused: path_rewrite_policy, path_rewrite, retry_policy_typed_config, rate_limits, cors,
+            internal_redirect_policy, internal_redirect_action, max_internal_redirects, hedge_policy
     });
     let path_rewrite = decode_rewrite(reader, prefix_rewrite, regex_rewrite, matches);
     let timeout = match timeout {
@@ -115,6 +121,13 @@ fn decode_forward(
     };
     let idle_timeout = reader.bound("idle_timeout", idle_timeout);
     let retry = reader.optional("retry_policy", retry_policy, retry::decode);
+    let hash_policy = reader.each("hash_policy", hash_policy, hash_policy::decode);
+    let metadata_match = subset::of_request(reader, "metadata_match", metadata_match);
+    let priority = match core::RoutingPriority::try_from(priority) {
+        Ok(core::RoutingPriority::Default) => Some(RoutingPriority::Default),
+        Ok(core::RoutingPriority::High) => Some(RoutingPriority::High),
+        Err(_) => reader.refuse_at("priority", format!("{priority} is not known")),
+    };
     let mirrors = reader.each("request_mirror_policies", request_mirror_policies, decode_mirror);
     let mut more = MoreForward { append_x_forwarded_host, ..MoreForward::default() };
     more.cluster_not_found = decode_not_found(reader, cluster_not_found_response_code);
@@ -143,6 +156,9 @@ fn decode_forward(
         host_rewrite,
         mirrors,
         more,
+        hash_policy,
+        metadata_match: metadata_match?,
+        priority: priority?,
     })
 }
 
@@ -276,6 +292,7 @@ fn encode_clusters(forward: &Forward) -> ClusterSpecifier {
             host_rewrite_specifier: cluster.host_rewrite.as_ref().map(|host| {
                 WeightedHostRewrite::HostRewriteLiteral(String::from_utf8_lossy(host.as_bytes()).into_owned())
             }),
+            metadata_match: subset::metadata(&cluster.metadata_match),
             ..Default::default()
         }
     };
@@ -333,8 +350,8 @@ fn decode_clusters(
 fn decode_weighted(reader: &mut Reader, cluster: ClusterWeight) -> Option<WeightedCluster> {
     fields!(reader, cluster => ClusterWeight {
         name, weight, request_headers_to_add, request_headers_to_remove, response_headers_to_add,
-        response_headers_to_remove, typed_per_filter_config, host_rewrite_specifier;
-        refused: cluster_header, metadata_match
+        response_headers_to_remove, typed_per_filter_config, host_rewrite_specifier, metadata_match;
+        refused: cluster_header
     });
     let filters = filter::decode_overrides(reader, typed_per_filter_config);
     let host_rewrite = host_rewrite_specifier
@@ -345,6 +362,7 @@ fn decode_weighted(reader: &mut Reader, cluster: ClusterWeight) -> Option<Weight
     let response_headers =
         headers::decode(reader, "response", response_headers_to_add, response_headers_to_remove);
     let weight = weight.map_or(0, |weight| weight.value);
+    let metadata_match = subset::of_request(reader, "metadata_match", metadata_match)?;
     Some(WeightedCluster {
         cluster: cluster?,
         weight,
@@ -352,6 +370,7 @@ fn decode_weighted(reader: &mut Reader, cluster: ClusterWeight) -> Option<Weight
         response_headers,
         filters,
         host_rewrite,
+        metadata_match,
     })
 }
 

@@ -18,11 +18,16 @@ use crate::filter::local_rate_limit::{BucketState, LocalRateLimit, TokenBucket};
 use crate::filter::rbac::{Condition, Deed, Doer, Policy, Rbac, RbacAction, Rules};
 use crate::filter::*;
 use crate::format::Template;
+use crate::hash::HashFunction;
+use crate::hash_policy::*;
+use crate::health_check::*;
 use crate::listener::*;
+use crate::load_balancing::*;
 use crate::matcher::*;
 use crate::policy::*;
 use crate::provenance::{ObjectRef, Provenance};
 use crate::route::*;
+use crate::subset::*;
 
 fn name() -> impl Strategy<Value = Arc<str>> {
     "[a-z][a-z0-9|._-]{0,20}".prop_map(Into::into)
@@ -112,15 +117,7 @@ fn matches() -> BoxedStrategy<RouteMatch> {
         (path(), any::<bool>()).prop_map(|(path, ignore_case)| PathMatch::Exact { path, ignore_case }),
         regex().prop_map(PathMatch::Regex),
     ];
-    let key = prop_oneof![
-        header().prop_map(|(name, _)| HeaderKey::Header(name)),
-        Just(HeaderKey::Pseudo(PseudoHeader::Method)),
-        Just(HeaderKey::Pseudo(PseudoHeader::Authority)),
-    ];
-    let range = (-9_i64..9, 10_i64..99).prop_map(|(from, to)| ValueMatch::Range(from, to));
-    let header = (key, prop_oneof![3 => value(), 1 => range], any::<bool>(), any::<bool>()).prop_map(
-        |(name, value, invert, absent_as_empty)| HeaderMatch { name, value, invert, absent_as_empty },
-    );
+    let header = header_match();
     let query = (name(), value()).prop_map(|(name, value)| QueryMatch { name, value });
     let cookie = (name(), string(), any::<bool>()).prop_map(|(name, value, invert)| CookieMatch {
         name,
@@ -135,59 +132,109 @@ fn matches() -> BoxedStrategy<RouteMatch> {
         .boxed()
 }
 
+fn lb_value() -> impl Strategy<Value = MetadataValue> {
+    prop_oneof![
+        name().prop_map(MetadataValue::Text),
+        any::<bool>().prop_map(MetadataValue::Flag),
+        any::<i32>().prop_map(|number| MetadataValue::Number(f64::from(number).to_bits())),
+    ]
+}
+
+fn lb_metadata(most: usize) -> impl Strategy<Value = LbMetadata> {
+    vec((name(), lb_value()), 0..=most).prop_map(LbMetadata::new)
+}
+
+fn header_match() -> BoxedStrategy<HeaderMatch> {
+    let key = prop_oneof![
+        header().prop_map(|(name, _)| HeaderKey::Header(name)),
+        Just(HeaderKey::Pseudo(PseudoHeader::Method)),
+        Just(HeaderKey::Pseudo(PseudoHeader::Authority)),
+    ];
+    let range = (-9_i64..9, 10_i64..99).prop_map(|(from, to)| ValueMatch::Range(from, to));
+    (key, prop_oneof![3 => value(), 1 => range], any::<bool>(), any::<bool>())
+        .prop_map(|(name, value, invert, absent_as_empty)| HeaderMatch {
+            name,
+            value,
+            invert,
+            absent_as_empty,
+        })
+        .boxed()
+}
+
 fn retry() -> BoxedStrategy<RetryPolicy> {
     let conditions = vec(
         prop_oneof![
             Just(RetryConditions::CONNECT_FAILURE),
             Just(RetryConditions::GRPC_UNAVAILABLE),
             Just(RetryConditions::STATUS_CODES),
+            Just(RetryConditions::RATE_LIMITED),
+            Just(RetryConditions::RETRIABLE_HEADERS),
         ],
         0..3,
     );
-    let codes = vec(400_u16..600, 0..3);
-    (
-        0_u32..9,
-        conditions,
-        codes,
-        (of(duration()), of(duration())),
-        duration(),
-        duration(),
-        any::<bool>(),
-        any::<bool>(),
-    )
-        .prop_map(
-            |(
+    let format = prop_oneof![Just(ResetFormat::Seconds), Just(ResetFormat::UnixTimestamp)];
+    let reset = (vec((header().prop_map(|(name, _)| name), format), 1..3), duration())
+        .prop_map(|(reset_headers, max_interval)| RateLimitedBackOff { reset_headers, max_interval });
+    let first = (0_u32..9, conditions, vec(400_u16..600, 0..3), of(duration()), duration(), duration());
+    let second = (any::<(bool, bool, bool)>(), of(reset), lb_metadata(1), of(1_u32..9), of(duration()));
+    let headers = (vec(header_match(), 0..3), vec(header_match(), 0..3));
+    (first, second, headers)
+        .prop_map(|(first, second, (retriable_headers, requests))| {
+            let (retries, conditions, codes, per_try_timeout, base, more) = first;
+            let (flags, rate_limited, omit_host_metadata, previous_priorities, per_try_idle_timeout) = second;
+            let (idempotent_only, avoid_tried_endpoints, omit_canary_hosts) = flags;
+            RetryPolicy {
                 retries,
-                conditions,
-                codes,
-                (per_try_timeout, per_try_idle_timeout),
-                base,
-                more,
+                conditions: conditions.into_iter().fold(RetryConditions::default(), RetryConditions::and),
+                status_codes: codes.into(),
+                per_try_timeout,
+                per_try_idle_timeout,
+                backoff_base: base,
+                backoff_max: base + more,
                 idempotent_only,
                 avoid_tried_endpoints,
-            )| {
-                RetryPolicy {
-                    retries,
-                    conditions: conditions.into_iter().fold(RetryConditions::default(), RetryConditions::and),
-                    status_codes: codes.into(),
-                    per_try_timeout,
-                    per_try_idle_timeout,
-                    backoff_base: base,
-                    backoff_max: base + more,
-                    idempotent_only,
-                    avoid_tried_endpoints,
-                }
-            },
-        )
+                retriable_headers,
+                retriable_request_headers: if idempotent_only { vec![] } else { requests },
+                rate_limited,
+                omit_canary_hosts,
+                omit_host_metadata,
+                previous_priorities,
+            }
+        })
         .boxed()
+}
+
+fn hash_policy() -> impl Strategy<Value = HashPolicy> {
+    let rewrite = prop_oneof![Just(("a(.)", r"\1")), Just(("^x+", ""))]
+        .prop_map(|(pattern, substitution)| RegexRewrite::new(pattern, substitution).unwrap());
+    let attribute = ("[A-Z][a-z]{1,5}", "[a-z]{0,5}").prop_map(|(a, b)| (a.into(), b.into()));
+    let cookie = (name(), of(prop_oneof![Just(Duration::ZERO), duration()]), path(), vec(attribute, 0..2))
+        .prop_map(|(name, ttl, path, attributes)| CookieHash { name, ttl, path, attributes });
+    let source = prop_oneof![
+        (header(), of(rewrite)).prop_map(|((name, _), rewrite)| HashSource::Header { name, rewrite }),
+        cookie.prop_map(HashSource::Cookie),
+        Just(HashSource::SourceIp),
+        name().prop_map(HashSource::QueryParameter),
+    ];
+    (source, any::<bool>()).prop_map(|(source, terminal)| HashPolicy { source, terminal })
 }
 
 fn weighted() -> BoxedStrategy<WeightedCluster> {
     let host = of(Just(HeaderValue::from_static("its.own")));
-    (name(), 1_u32..100, mutations(), mutations(), overrides(), host)
-        .prop_map(|(cluster, weight, request_headers, response_headers, filters, host_rewrite)| {
-            WeightedCluster { cluster, weight, request_headers, response_headers, filters, host_rewrite }
-        })
+    (name(), 1_u32..100, mutations(), mutations(), overrides(), host, lb_metadata(1))
+        .prop_map(
+            |(cluster, weight, request_headers, response_headers, filters, host_rewrite, metadata_match)| {
+                WeightedCluster {
+                    cluster,
+                    weight,
+                    request_headers,
+                    response_headers,
+                    filters,
+                    host_rewrite,
+                    metadata_match,
+                }
+            },
+        )
         .boxed()
 }
 
@@ -240,6 +287,8 @@ fn action() -> BoxedStrategy<RouteAction> {
         name_of_header().prop_map(HostRewrite::Header),
         substitution().prop_map(|regex| HostRewrite::PathRegex(Box::new(regex))),
     ];
+    let priority = prop_oneof![Just(RoutingPriority::Default), Just(RoutingPriority::High)];
+    let balancing = (vec(hash_policy(), 0..3), lb_metadata(1), priority);
     let forward = (
         clusters,
         of(duration()),
@@ -248,21 +297,36 @@ fn action() -> BoxedStrategy<RouteAction> {
         of(rewrite()),
         of(host),
         vec(mirror, 0..2),
-        more,
+        (more, balancing),
     )
         .prop_map(
-            |(clusters, timeout, idle_timeout, retry, path_rewrite, host_rewrite, mirrors, more)| Forward {
-                clusters: match &more {
-                    Some(more) if more.cluster_header.is_some() => Vec::new(),
-                    _ => clusters,
-                },
-                more,
+            |(
+                clusters,
                 timeout,
                 idle_timeout,
                 retry,
                 path_rewrite,
                 host_rewrite,
                 mirrors,
+                (more, balancing),
+            )| {
+                let (hash_policy, metadata_match, priority) = balancing;
+                Forward {
+                    clusters: match &more {
+                        Some(more) if more.cluster_header.is_some() => Vec::new(),
+                        _ => clusters,
+                    },
+                    more,
+                    timeout,
+                    idle_timeout,
+                    retry,
+                    path_rewrite,
+                    host_rewrite,
+                    mirrors,
+                    hash_policy,
+                    metadata_match,
+                    priority,
+                }
             },
         );
     let status = prop_oneof![Just(301), Just(302), Just(303), Just(307), Just(308)];
@@ -632,11 +696,20 @@ fn chain() -> BoxedStrategy<FilterChain> {
                 })
             },
         );
-    let clusters =
-        vec((name(), 1_u32..9).prop_map(|(name, weight)| WeightedCluster::new(&name, weight)), 1..3);
-    let tcp = (name(), clusters, of(duration())).prop_map(|(stat_prefix, clusters, idle_timeout)| {
-        NetworkFilter::Tcp(TcpProxy { stat_prefix, clusters, idle_timeout })
+    let weighted = (name(), 1_u32..9, lb_metadata(1)).prop_map(|(name, weight, metadata_match)| {
+        WeightedCluster { metadata_match, ..WeightedCluster::new(&name, weight) }
     });
+    let tcp = (name(), vec(weighted, 1..3), of(duration()), any::<bool>(), lb_metadata(1)).prop_map(
+        |(stat_prefix, clusters, idle_timeout, hash_source_ip, metadata_match)| {
+            NetworkFilter::Tcp(TcpProxy {
+                stat_prefix,
+                clusters,
+                idle_timeout,
+                hash_source_ip,
+                metadata_match,
+            })
+        },
+    );
     (name(), matches, of(tls), prop_oneof![http, tcp])
         .prop_map(|(name, matches, tls, filter)| FilterChain { name, matches, tls, filter })
         .boxed()
@@ -690,9 +763,21 @@ pub(crate) fn endpoints() -> impl Strategy<Value = EndpointSet> {
             WorkloadInfo { name, namespace, service, version, cluster }
         });
     let workload = prop_oneof![Just(WorkloadInfo::default()), workload];
-    let endpoint = (address(), health, 0_u32..9, any::<bool>(), workload).prop_map(
-        |(address, health, weight, mutual_tls, workload)| {
-            Arc::new(Endpoint { address, health, weight, mutual_tls, workload })
+    let check = (of(1_u16..), prop_oneof![Just("".into()), name()], any::<bool>())
+        .prop_map(|(port, hostname, disabled)| EndpointHealthCheck { port, hostname, disabled });
+    let more = (prop_oneof![Just("".into()), name()], lb_metadata(3), check);
+    let endpoint = (address(), health, 0_u32..9, any::<bool>(), workload, more).prop_map(
+        |(address, health, weight, mutual_tls, workload, (hostname, metadata, health_check))| {
+            Arc::new(Endpoint {
+                address,
+                health,
+                weight,
+                mutual_tls,
+                workload,
+                hostname,
+                metadata,
+                health_check,
+            })
         },
     );
     let place = prop_oneof![
@@ -702,7 +787,189 @@ pub(crate) fn endpoints() -> impl Strategy<Value = EndpointSet> {
     let group = (place, 0_u32..4, 0_u32..9, vec(endpoint, 0..4)).prop_map(
         |(locality, priority, weight, endpoints)| LocalityEndpoints { locality, priority, weight, endpoints },
     );
-    (name(), vec(group, 0..3)).prop_map(|(cluster, localities)| EndpointSet { cluster, localities })
+    let policy = (1_u32..300, vec((name(), fraction()), 0..2)).prop_map(
+        |(overprovisioning_factor, drop_overloads)| AssignmentPolicy {
+            overprovisioning_factor,
+            drop_overloads,
+        },
+    );
+    (name(), vec(group, 0..3), policy).prop_map(|(cluster, localities, policy)| EndpointSet {
+        cluster,
+        localities,
+        policy,
+    })
+}
+
+fn load_balancing() -> impl Strategy<Value = LoadBalancing> {
+    let function = prop_oneof![Just(HashFunction::XxHash), Just(HashFunction::MurmurHash2)];
+    prop_oneof![
+        Just(LoadBalancing::RoundRobin),
+        Just(LoadBalancing::Random),
+        Just(LoadBalancing::LEAST_REQUEST),
+        (2_u32..9, 0_u32..30, any::<bool>()).prop_map(|(choice_count, bias, full_scan)| {
+            let active_request_bias = f64::from(bias) / 10.0;
+            LoadBalancing::LeastRequest(LeastRequest { choice_count, active_request_bias, full_scan })
+        }),
+        (function, 1_u64..2_000, 2_000_u64..9_000).prop_map(|(function, minimum_size, maximum_size)| {
+            LoadBalancing::RingHash(RingHash { function, minimum_size, maximum_size })
+        }),
+        prop_oneof![Just(2_u64), Just(251), Just(65_537), Just(Maglev::MOST)]
+            .prop_map(|table_size| LoadBalancing::Maglev(Maglev { table_size })),
+        (duration(), duration()).prop_map(|(decay_time, default_rtt)| {
+            LoadBalancing::PeakEwma(PeakEwma { decay_time, default_rtt })
+        }),
+    ]
+}
+
+fn subsets() -> impl Strategy<Value = Subsets> {
+    let fallback = || {
+        prop_oneof![
+            Just(SubsetFallback::None),
+            Just(SubsetFallback::Any),
+            Just(SubsetFallback::DefaultSubset)
+        ]
+    };
+    let selector = (0_usize..3, of(fallback()), any::<bool>()).prop_map(|(more, fallback, fewer)| {
+        let keys: Vec<Arc<str>> = ["a", "b", "c"].into_iter().take(more + 1).map(Arc::from).collect();
+        let keys_fallback = SelectorFallback::Keys(Arc::from([keys[more].clone()]));
+        let fallback = fallback.map(SelectorFallback::As);
+        SubsetSelector {
+            fallback: if fewer && more > 0 { Some(keys_fallback) } else { fallback },
+            keys: keys.into(),
+        }
+    });
+    (fallback(), lb_metadata(3), vec(selector, 1..3))
+        .prop_map(|(fallback, default_subset, selectors)| Subsets { fallback, default_subset, selectors })
+}
+
+fn balancing() -> impl Strategy<Value = Balancing> {
+    let slow_start = (duration(), 1_u32..30, 0_u32..=100).prop_map(|(window, aggression, least)| SlowStart {
+        window,
+        aggression: f64::from(aggression) / 10.0,
+        min_weight_percent: f64::from(least),
+    });
+    let locality = prop_oneof![
+        Just(LocalityBalancing::Unweighted),
+        Just(LocalityBalancing::Weighted),
+        any::<bool>()
+            .prop_map(|fail_traffic_on_panic| LocalityBalancing::ZoneAware { fail_traffic_on_panic }),
+    ];
+    (of(slow_start), locality, 0_u32..=100, any::<bool>(), of(100_u32..300), of(subsets())).prop_map(
+        |(slow_start, locality, panic, hash_by_hostname, hash_balance_factor, subsets)| Balancing {
+            slow_start,
+            locality,
+            panic_threshold: f64::from(panic),
+            hash_by_hostname,
+            hash_balance_factor,
+            subsets,
+        },
+    )
+}
+
+fn health_check() -> impl Strategy<Value = HealthCheck> {
+    let range = || (100_u16..599).prop_flat_map(|start| (Just(start), start + 1..=600));
+    let method = prop_oneof![Just(http::Method::GET), Just(http::Method::HEAD), Just(http::Method::POST)];
+    let http = (
+        (prop_oneof![Just("".into()), name()], "/[a-z]{0,9}", method),
+        (mutations(), vec(range(), 1..3), vec(range(), 0..2), any::<bool>()),
+    )
+        .prop_map(|((host, path, method), (headers, expected_statuses, retriable_statuses, http2))| {
+            HealthQuestion::Http(HttpQuestion {
+                host,
+                path: path.into(),
+                method,
+                headers,
+                expected_statuses,
+                retriable_statuses,
+                http2,
+            })
+        });
+    let bytes = || vec(any::<u8>(), 1..5).prop_map(bytes::Bytes::from);
+    let question = prop_oneof![
+        http,
+        (name(), name()).prop_map(|(service, authority)| HealthQuestion::Grpc { service, authority }),
+        (of(bytes()), vec(bytes(), 0..3)).prop_map(|(send, receive)| HealthQuestion::Tcp { send, receive }),
+    ];
+    let jitter = || prop_oneof![Just(Duration::ZERO), duration()];
+    let times = (duration(), duration(), duration(), jitter(), jitter(), 0_u32..100);
+    let edges = (of(duration()), of(duration()), of(duration()), of(duration()));
+    (times, edges, (1_u32..9, 1_u32..9), (of(1_u16..), any::<bool>()), question).prop_map(
+        |(times, edges, (unhealthy_threshold, healthy_threshold), (alt_port, reuse_connection), question)| {
+            HealthCheck {
+                timeout: times.0,
+                interval: times.1,
+                no_traffic_interval: times.2,
+                no_traffic_healthy_interval: edges.0,
+                unhealthy_interval: edges.1,
+                unhealthy_edge_interval: edges.2,
+                healthy_edge_interval: edges.3,
+                initial_jitter: times.3,
+                interval_jitter: times.4,
+                interval_jitter_percent: times.5,
+                unhealthy_threshold,
+                healthy_threshold,
+                alt_port,
+                reuse_connection,
+                question,
+            }
+        },
+    )
+}
+
+fn limits() -> impl Strategy<Value = CircuitBreakers> {
+    let budget = (fraction(), any::<u32>())
+        .prop_map(|(budget, min_retry_concurrency)| RetryBudget { budget, min_retry_concurrency });
+    (any::<(u32, u32, u32, u32)>(), of(budget)).prop_map(
+        |((max_connections, max_pending_requests, max_requests, max_retries), retry_budget)| {
+            CircuitBreakers { max_connections, max_pending_requests, max_requests, max_retries, retry_budget }
+        },
+    )
+}
+
+fn outlier() -> impl Strategy<Value = OutlierDetection> {
+    let row = || prop_oneof![Just((0, 100)), (1_u32..9, 1_u32..=100)];
+    let rate = (1_u32..=100, 0_u32..=100, 0_u32..9, 0_u32..99, 0_u32..3_000).prop_map(
+        |(enforcing, enforcing_local_origin, minimum_hosts, request_volume, stdev_factor)| SuccessRate {
+            enforcing,
+            enforcing_local_origin,
+            minimum_hosts,
+            request_volume,
+            stdev_factor,
+        },
+    );
+    let failures = (1_u32..=100, 0_u32..=100, 0_u32..=100, 0_u32..9, 0_u32..99).prop_map(
+        |(enforcing, enforcing_local_origin, threshold, minimum_hosts, request_volume)| FailurePercentage {
+            enforcing,
+            enforcing_local_origin,
+            threshold,
+            minimum_hosts,
+            request_volume,
+        },
+    );
+    let jitter = prop_oneof![Just(Duration::ZERO), duration()];
+    let times = (duration(), duration(), duration(), jitter);
+    ((row(), row(), row()), (any::<(bool, bool)>(), 0_u32..=100), of(rate), of(failures), times).prop_map(
+        |((a, b, c), ((split, always_eject_one), most), success_rate, failure_percentage, times)| {
+            let c = if split { c } else { (0, 100) };
+            OutlierDetection {
+                consecutive_5xx: a.0,
+                enforcing_consecutive_5xx: a.1,
+                consecutive_gateway_errors: b.0,
+                enforcing_consecutive_gateway_errors: b.1,
+                split_local_origin_errors: split,
+                consecutive_local_origin_failures: c.0,
+                enforcing_consecutive_local_origin_failures: c.1,
+                success_rate,
+                failure_percentage,
+                interval: times.0,
+                base_ejection_time: times.1,
+                max_ejection_time: times.2,
+                max_ejection_time_jitter: times.3,
+                max_ejection_percent: most,
+                always_eject_one,
+            }
+        },
+    )
 }
 
 pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
@@ -712,11 +979,6 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         vec((name(), 1_u16..), 0..3).prop_map(Discovery::Dns),
         Just(Discovery::OriginalDst),
         name().prop_map(Discovery::Dialled),
-    ];
-    let policy = prop_oneof![
-        Just(LoadBalancing::RoundRobin),
-        Just(LoadBalancing::Random),
-        Just(LoadBalancing::LeastRequest),
     ];
     let http = prop_oneof![
         Just(UpstreamHttp::SameAsDownstream),
@@ -732,43 +994,41 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         1 => UpstreamTransport::ByEndpoint(tls),
         _ => UpstreamTransport::MutualTls(tls),
     });
-    let limits =
-        any::<(u32, u32, u32, u32)>().prop_map(|(connections, pending, requests, retries)| CircuitBreakers {
-            max_connections: connections,
-            max_pending_requests: pending,
-            max_requests: requests,
-            max_retries: retries,
-        });
-    let outlier = (0_u32..9, 0_u32..9, duration(), duration(), 0_u32..=100, 0_u32..=100).prop_map(
-        |(consecutive_5xx, consecutive_gateway_errors, interval, base_ejection_time, most, least)| {
-            OutlierDetection {
-                consecutive_5xx,
-                consecutive_gateway_errors,
-                interval,
-                base_ejection_time,
-                max_ejection_percent: most,
-                min_health_percent: least,
-            }
-        },
-    );
     let service =
         (name(), name(), name()).prop_map(|(host, name, namespace)| ServiceInfo { host, name, namespace });
     (
-        (name(), discovery, policy, duration(), http, transport),
-        (limits, of(outlier), of(1_u32..9), duration(), of(service), provenance()),
+        (name(), discovery, (load_balancing(), balancing()), duration(), http, transport),
+        (
+            (limits(), limits(), of(health_check())),
+            of(outlier()),
+            of(1_u32..9),
+            duration(),
+            of(service),
+            provenance(),
+        ),
     )
         .prop_map(|((name, discovery, policy, connect_timeout, http, transport), rest)| {
             let (limits, outlier_detection, requests, idle_timeout, service, provenance) = rest;
+            let (limits, high_priority_limits, health_check) = limits;
+            let (load_balancing, mut balancing) = policy;
             let original = matches!(discovery, Discovery::OriginalDst | Discovery::Dialled(_));
+            let load_balancing = if original { LoadBalancing::RoundRobin } else { load_balancing };
+            let starts = matches!(load_balancing, LoadBalancing::RoundRobin | LoadBalancing::LeastRequest(_));
+            if original || !starts {
+                balancing.slow_start = None;
+            }
             Cluster {
                 name,
                 discovery,
-                load_balancing: if original { LoadBalancing::RoundRobin } else { policy },
+                load_balancing,
+                balancing,
                 connect_timeout,
                 http,
                 transport,
                 limits,
+                high_priority_limits,
                 outlier_detection,
+                health_check,
                 max_requests_per_connection: requests,
                 idle_timeout,
                 service,

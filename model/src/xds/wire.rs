@@ -75,13 +75,15 @@ pub(super) struct OrderedStruct {
 /// `Value`, as far as we write it.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct OrderedValue {
-    #[prost(oneof = "OrderedKind", tags = "3, 4, 5, 6")]
+    #[prost(oneof = "OrderedKind", tags = "2, 3, 4, 5, 6")]
     pub(super) kind: Option<OrderedKind>,
 }
 
 /// The kinds of [`OrderedValue`].
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(super) enum OrderedKind {
+    #[prost(double, tag = "2")]
+    Number(f64),
     #[prost(string, tag = "3")]
     Text(String),
     #[prost(bool, tag = "4")]

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use weft_model::endpoint::{Endpoint, Health};
 
 use super::outlier::OutlierState;
+use super::peak_ewma::Latency;
 use crate::upstream::EndpointPool;
 
 /// An endpoint refused: it is the last choice for this long; doubles with each further refusal.
@@ -24,9 +25,16 @@ pub struct EndpointState {
     endpoint: RefCell<Arc<Endpoint>>,
     /// Requests and TCP connections under way.
     active: Cell<u32>,
+    /// Of all endpoints of the cluster.
+    active_of_all: Rc<Cell<u32>>,
     /// For smooth weighted round robin: what it has saved up.
     pub(super) credit: Cell<i64>,
     pub(super) outlier: OutlierState,
+    pub(super) latency: Latency,
+    /// What active checks say; none: there are none.
+    checked: Cell<Option<bool>>,
+    /// When it came, or became healthy again.
+    since: Cell<Instant>,
     refusals: Cell<u32>,
     refused_until: Cell<Option<Instant>>,
     pool: RefCell<Rc<EndpointPool>>,
@@ -35,11 +43,15 @@ pub struct EndpointState {
 impl EndpointState {
     /// An endpoint of which nothing is known.
     #[must_use]
-    pub fn new(endpoint: Arc<Endpoint>) -> Rc<Self> {
+    pub fn new(endpoint: Arc<Endpoint>, active_of_all: Rc<Cell<u32>>) -> Rc<Self> {
         Rc::new(Self {
             address: endpoint.address,
             endpoint: RefCell::new(endpoint),
             active: Cell::new(0),
+            active_of_all,
+            latency: Latency::default(),
+            checked: Cell::new(None),
+            since: Cell::new(Instant::now()),
             credit: Cell::new(0),
             outlier: OutlierState::default(),
             refusals: Cell::new(0),
@@ -87,6 +99,7 @@ impl EndpointState {
     #[must_use]
     pub fn enter(self: &Rc<Self>) -> ActiveGuard {
         self.active.set(self.active.get() + 1);
+        self.active_of_all.set(self.active_of_all.get() + 1);
         ActiveGuard(self.clone())
     }
 
@@ -128,8 +141,24 @@ impl EndpointState {
         self.outlier.is_ejected(now)
     }
 
-    pub(super) fn takes_requests(&self) -> bool {
-        self.endpoint.borrow().health == Health::Healthy
+    /// Whether it is healthy by what the control plane and active checks say.
+    #[must_use]
+    pub fn takes_requests(&self) -> bool {
+        self.endpoint.borrow().health == Health::Healthy && self.checked.get() != Some(false)
+    }
+
+    /// When it came, or became healthy again.
+    pub(super) fn since(&self) -> Instant {
+        self.since.get()
+    }
+
+    /// Learns what active checks say; none: there are none any more. Whether that changes anything.
+    pub(super) fn checked(&self, healthy: Option<bool>, now: Instant) -> bool {
+        let before = self.checked.replace(healthy);
+        if before == Some(false) && healthy == Some(true) {
+            self.since.set(now);
+        }
+        before != healthy
     }
 }
 
@@ -140,5 +169,6 @@ pub struct ActiveGuard(Rc<EndpointState>);
 impl Drop for ActiveGuard {
     fn drop(&mut self) {
         self.0.active.set(self.0.active.get().saturating_sub(1));
+        self.0.active_of_all.set(self.0.active_of_all.get().saturating_sub(1));
     }
 }

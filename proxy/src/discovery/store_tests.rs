@@ -28,6 +28,7 @@ fn endpoints(name: &str, address: &str) -> Resource {
         weight: 1,
         mutual_tls: false,
         workload: WorkloadInfo::default(),
+        ..Endpoint::new(SocketAddr::from(([0, 0, 0, 0], 0)))
     };
     let locality = LocalityEndpoints {
         locality: Locality::default(),
@@ -35,7 +36,9 @@ fn endpoints(name: &str, address: &str) -> Resource {
         weight: 1,
         endpoints: vec![endpoint.into()],
     };
-    Resource::Endpoints(EndpointSet { cluster: name.into(), localities: vec![locality] }.into())
+    Resource::Endpoints(
+        EndpointSet { cluster: name.into(), localities: vec![locality], policy: Default::default() }.into(),
+    )
 }
 
 fn table(name: &str, cluster: &str) -> Resource {

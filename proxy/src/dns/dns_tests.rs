@@ -270,6 +270,7 @@ async fn workloads_that_are_not_ready_are_not_answered() {
             weight: 1,
             mutual_tls: true,
             workload: WorkloadInfo::default(),
+            ..Endpoint::new(SocketAddr::from(([0, 0, 0, 0], 0)))
         })
     };
     let endpoints =
@@ -283,7 +284,7 @@ async fn workloads_that_are_not_ready_are_not_answered() {
     snapshot
         .clusters
         .insert(cluster.into(), Cluster::new(cluster, Discovery::Dialled(cluster.into())).into());
-    let set = EndpointSet { cluster: cluster.into(), localities: vec![place] };
+    let set = EndpointSet { cluster: cluster.into(), localities: vec![place], policy: Default::default() };
     snapshot.endpoints.insert(cluster.into(), set.into());
     snapshot.index();
     let settings = DnsSettings::new("127.0.0.1:0".parse().unwrap(), Vec::new(), "default.svc.cluster.local");

@@ -1,4 +1,4 @@
-//! The time that one request has: the route's, unless the request or gRPC's own time-out says otherwise
+//! The time that one request has: the route's, unless the request asks for less, or gRPC's own time-out is obeyed
 //! (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#http-headers-consumed>).
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use weft_model::route::Forward;
 #[path = "bounds_tests.rs"]
 mod tests;
 
-/// Milliseconds for the whole exchange; 0 is no bound.
+/// Milliseconds for the whole exchange.
 const UPSTREAM_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
 /// Milliseconds for each attempt.
 const PER_TRY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
@@ -37,14 +37,21 @@ pub fn of_request(forward: &Forward, grpc: bool, headers: &mut HeaderMap) -> Opt
     if let Some(bound) = grpc_bound {
         bounded.timeout = Some(bound);
     }
-    if let Some(whole) = whole {
-        bounded.timeout = Some(whole).filter(|bound| !bound.is_zero());
-    }
+    bounded.timeout = shorter(bounded.timeout, whole);
     if let Some(most) = most {
         bounded.timeout = Some(bounded.timeout.map_or(most, |timeout| timeout.min(most)));
     }
     if let (Some(per_try), Some(retry)) = (per_try, &mut bounded.retry) {
-        retry.per_try_timeout = Some(per_try).filter(|bound| !bound.is_zero());
+        retry.per_try_timeout = shorter(retry.per_try_timeout, Some(per_try));
     }
     Some(bounded)
+}
+
+/// Other than with Envoy, a client may ask for less time than the policy grants it, and never for more: whoever sends
+/// the request must not be able to lift a bound that governs it.
+fn shorter(granted: Option<Duration>, asked: Option<Duration>) -> Option<Duration> {
+    match (granted, asked.filter(|bound| !bound.is_zero())) {
+        (Some(granted), Some(asked)) => Some(granted.min(asked)),
+        (granted, asked) => granted.or(asked),
+    }
 }

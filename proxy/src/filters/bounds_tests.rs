@@ -20,6 +20,18 @@ fn the_request_may_say_how_much_time_it_has() {
 }
 
 #[test]
+fn a_client_cannot_lift_the_bound_that_governs_it() {
+    let forward = Forward { timeout: Some(Duration::from_secs(1)), ..Forward::to("a") };
+    let bound = |text| {
+        let mut headers = headers(&[("x-envoy-upstream-rq-timeout-ms", text)]);
+        of_request(&forward, false, &mut headers).unwrap().timeout
+    };
+    assert_eq!(bound("5000"), Some(Duration::from_secs(1)));
+    assert_eq!(bound("0"), Some(Duration::from_secs(1)));
+    assert_eq!(bound("20"), Some(Duration::from_millis(20)));
+}
+
+#[test]
 fn grpcs_time_out_is_obeyed_within_the_routes_bounds() {
     let grpc = GrpcTimeout { most: Some(Duration::from_secs(2)), offset: Duration::from_millis(100) };
     let more = MoreForward { grpc_timeout: Some(grpc), ..MoreForward::default() };

@@ -12,7 +12,7 @@ use weft_model::filter::ext_authz::GrpcCall;
 use weft_model::route::Forward;
 
 use crate::body::{Body, FrameKind, frame_kind};
-use crate::upstream::{Destination, GRPC_STATUS};
+use crate::upstream::{Destination, GRPC_STATUS, Preference};
 use crate::worker::Worker;
 
 /// Longest answer in bytes.
@@ -46,6 +46,7 @@ pub(crate) async fn http(
         original_dst: None,
         downstream: request.version(),
         provenance: &[],
+        preference: Preference::default(),
     };
     let sent = Box::pin(worker.upstreams.send(&mut request, &destination)).await;
     sent.map(|exchange| exchange.response).map_err(|failure| CallError::Upstream(failure.error.message))

@@ -246,7 +246,7 @@ impl Drop for RequestContext {
 }
 
 /// All flags there are.
-const ALL_FLAGS: [ResponseFlag; 18] = [
+const ALL_FLAGS: [ResponseFlag; 19] = [
     ResponseFlag::RateLimited,
     ResponseFlag::UnauthorizedExternalService,
     ResponseFlag::DownstreamProtocolError,
@@ -265,6 +265,7 @@ const ALL_FLAGS: [ResponseFlag; 18] = [
     ResponseFlag::UpstreamRequestTimeout,
     ResponseFlag::StreamIdleTimeout,
     ResponseFlag::OverloadManager,
+    ResponseFlag::DropOverload,
 ];
 
 /// Host and port that a request is for, as its client wrote them; empty when it did not.

@@ -1,14 +1,17 @@
 //! The phases of a request that both directions have; `inbound.rs` and `outbound.rs` put them in order.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use weft_model::hash_policy::{self, HashFacts, RequestHash};
 use weft_model::matcher::RequestFacts;
 use weft_model::provenance::Provenance;
 use weft_model::route::{Forward, Redirect, Route, RouteAction, RouteTable, WeightedCluster};
+use weft_model::subset::LbMetadata;
 
 use super::context::{ChosenRoute, RequestContext, facts};
 use super::downstream::Downstream;
@@ -19,7 +22,7 @@ use crate::error::{ErrorSource, Progress, ProxyError, ResponseFlag};
 use crate::filters::chain::{self, Passage};
 use crate::filters::{bounds, headers, host, path, redirect, request_id, rewrite, target, trace_context};
 use crate::http1;
-use crate::upstream::{Destination, OriginalDestination};
+use crate::upstream::{Destination, OriginalDestination, Preference};
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_ENVOY_ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
@@ -282,6 +285,8 @@ async fn send(
     original_dst: Option<OriginalDestination>,
 ) -> Result<Response<Body>, ProxyError> {
     context.cluster = Some(cluster.cluster.clone());
+    let hash = hash(context, forward, request);
+    let wanted = wanted(forward, cluster);
     change_request(context, route, forward, cluster, request)?;
     mirror(context, forward, request, original_dst, &route.provenance);
     let body = std::mem::take(request.body_mut());
@@ -294,6 +299,7 @@ async fn send(
         original_dst,
         downstream: context.protocol(),
         provenance: &route.provenance,
+        preference: Preference { hash: hash.hash, metadata_match: Some(&wanted) },
     };
     let worker = context.downstream.worker.clone();
     // Boxed: it is large, and an idle connection must not hold room for it.
@@ -320,10 +326,39 @@ async fn send(
             headers.insert(X_ENVOY_ATTEMPT_COUNT, HeaderValue::from(attempts));
         }
     }
+    for cookie in hash.set_cookies {
+        // A name or a path that cannot stand in a header is the configuration's; the answer is not to suffer.
+        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+    }
     headers::change_response(context, &cluster.response_headers, &mut response);
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     http1::strip_response(response.headers_mut(), switching);
     Ok(response)
+}
+
+/// The request's hash, as the client sent it.
+fn hash(context: &RequestContext, forward: &Forward, request: &Request<Body>) -> RequestHash {
+    if forward.hash_policy.is_empty() {
+        return RequestHash::default();
+    }
+    let facts = HashFacts {
+        headers: request.headers(),
+        path_and_query: request.uri().path_and_query().map_or("/", |path| path.as_str()),
+        client: context.downstream.record().remote.ip(),
+    };
+    hash_policy::hash(&forward.hash_policy, &facts, || fastrand::u64(..))
+}
+
+/// What endpoints must have. Borrowed where only one of the two says something: a count of references that all workers
+/// share would be touched by every request.
+fn wanted<'a>(forward: &'a Forward, cluster: &'a WeightedCluster) -> Cow<'a, LbMetadata> {
+    match (&forward.metadata_match, &cluster.metadata_match) {
+        (route, own) if own.is_empty() => Cow::Borrowed(route),
+        (route, own) if route.is_empty() => Cow::Borrowed(own),
+        (route, own) => Cow::Owned(route.with(own)),
+    }
 }
 
 /// Most times are short, and a constant costs no allocation.
@@ -412,6 +447,7 @@ fn mirror(
                 original_dst,
                 downstream,
                 provenance: &provenance,
+                preference: Preference::default(),
             };
             if let Ok(exchange) = worker.upstreams.send(&mut copy, &destination).await {
                 use http_body_util::BodyExt;

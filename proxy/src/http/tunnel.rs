@@ -102,6 +102,8 @@ fn tunnel(
                     original: raw.address.map(OriginalDestination::of),
                     provenance: &raw.provenance,
                     idle_timeout: None,
+                    hash_source_ip: false,
+                    metadata_match: None,
                 };
                 return tcp::proxy(&downstream.worker, &destination, record, io).await;
             }

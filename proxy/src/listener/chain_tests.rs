@@ -18,6 +18,8 @@ fn chain(name: &str, port: Option<u16>, transport: Option<Transport>, protocols:
             stat_prefix: name.into(),
             clusters: Vec::new(),
             idle_timeout: None,
+            hash_source_ip: false,
+            metadata_match: Default::default(),
         }),
     }
 }

@@ -76,6 +76,8 @@ async fn serve_connection(worker: Rc<Worker>, entry: Arc<Listener>, stream: TcpS
                 original: Some(OriginalDestination { address: destination, is_endpoint: listener.headless }),
                 provenance: &listener.provenance,
                 idle_timeout: filter.idle_timeout,
+                hash_source_ip: filter.hash_source_ip,
+                metadata_match: Some(&filter.metadata_match),
             };
             tcp::proxy(&worker, &destination, record, io).await;
         }

@@ -294,6 +294,7 @@ fn shared(
             source: None,
             egress: settings.egress.clone(),
             contexts,
+            health: Default::default(),
         },
         recorder: Box::new(move || telemetry.recorder()),
     }

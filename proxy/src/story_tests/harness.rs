@@ -208,6 +208,7 @@ pub(crate) fn endpoints(addresses: &[SocketAddr], mutual_tls: bool) -> EndpointS
             weight: 1,
             mutual_tls,
             workload: WorkloadInfo::default(),
+            ..Endpoint::new(*address)
         })
     };
     EndpointSet {
@@ -218,6 +219,7 @@ pub(crate) fn endpoints(addresses: &[SocketAddr], mutual_tls: bool) -> EndpointS
             weight: 1,
             endpoints: addresses.iter().map(endpoint).collect(),
         }],
+        policy: Default::default(),
     }
 }
 
@@ -235,6 +237,7 @@ pub(crate) fn cluster(name: &str, addresses: &[SocketAddr]) -> Cluster {
         idle_timeout: Duration::from_secs(60),
         service: None,
         provenance: Vec::new(),
+        ..Cluster::new("", Discovery::OriginalDst)
     }
 }
 

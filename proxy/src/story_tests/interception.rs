@@ -56,6 +56,8 @@ fn inside_of_a_network_namespace() {
             stat_prefix: "passthrough".into(),
             clusters: vec![WeightedCluster::new(ClusterName::PASSTHROUGH, 1)],
             idle_timeout: None,
+            hash_source_ip: false,
+            metadata_match: Default::default(),
         });
         let mut entry = listener("virtualOutbound", "0.0.0.0", Direction::Outbound, tcp);
         entry.addresses = vec!["0.0.0.0:15001".parse().unwrap(), "[::]:15001".parse().unwrap()];

@@ -4,6 +4,7 @@ mod harness;
 mod routing;
 mod route_table;
 mod filters;
+mod balancing;
 mod tcp;
 mod resilience;
 mod protocols;

@@ -17,6 +17,8 @@ pub(super) fn tcp_filter(cluster: &str) -> NetworkFilter {
         stat_prefix: "tcp".into(),
         clusters: vec![WeightedCluster::new(cluster, 1)],
         idle_timeout: None,
+        hash_source_ip: false,
+        metadata_match: Default::default(),
     })
 }
 

@@ -18,6 +18,7 @@ fn retrying(retries: u32) -> RetryPolicy {
         backoff_max: Duration::from_millis(2),
         idempotent_only: true,
         avoid_tried_endpoints: true,
+        ..RetryPolicy::default()
     }
 }
 

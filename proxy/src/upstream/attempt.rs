@@ -11,7 +11,7 @@ use super::cluster::ClusterState;
 use super::connect::{ConnectError, Connected, tls_to};
 use super::failure::{AttemptFailure, FailureKind};
 use super::http2::{self, Http2Connection, StreamGuard};
-use super::limits::{Bounded, LimitGuard};
+use super::limits::{Bounded, LimitGuard, Limits};
 use super::peer::X_WEFT_PEER;
 use super::pool::{Connection, EndpointPool, Http1Handle};
 use super::replay::Replay;
@@ -33,6 +33,8 @@ pub(super) struct Attempt<'a> {
     pub(super) cluster: &'a Rc<ClusterState>,
     pub(super) config: &'a Cluster,
     pub(super) endpoint: &'a Rc<EndpointState>,
+    /// Those of the route's priority.
+    pub(super) limits: &'a Rc<Limits>,
     pub(super) replay: Option<&'a Replay>,
 }
 
@@ -150,8 +152,8 @@ impl Attempt<'_> {
         let _pending = self.pending()?;
         let limit = loop {
             // One connection may always be: else an endpoint could never be reached again (as in Envoy).
-            if self.cluster.limits.has_room(Bounded::Connections) || pool.connections() == 0 {
-                break self.cluster.limits.enter_unbounded(Bounded::Connections);
+            if self.limits.has_room(Bounded::Connections) || pool.connections() == 0 {
+                break self.limits.enter_unbounded(Bounded::Connections);
             }
             pool.freed.notified().await;
             if let Some(pooled) = pool.checkout(Instant::now()) {
@@ -164,7 +166,7 @@ impl Attempt<'_> {
     }
 
     fn pending(self) -> Result<LimitGuard, AttemptFailure> {
-        self.cluster.limits.enter(Bounded::Pending).ok_or_else(|| {
+        self.limits.enter(Bounded::Pending).ok_or_else(|| {
             AttemptFailure::unprocessed(
                 FailureKind::Overflow,
                 "maxPendingRequests of its circuit breaker is reached",
@@ -252,7 +254,7 @@ impl Attempt<'_> {
         if let Some(roomy) = usable.iter().find(|connection| connection.has_room()) {
             return Some(roomy.clone());
         }
-        if self.cluster.limits.has_room(Bounded::Connections) {
+        if self.limits.has_room(Bounded::Connections) {
             return None;
         }
         usable.into_iter().min_by_key(|connection| connection.open_streams())
@@ -261,7 +263,7 @@ impl Attempt<'_> {
     async fn open_http2(self, pool: &Rc<EndpointPool>) -> Result<Rc<Http2Connection>, AttemptFailure> {
         pool.http2_connecting.set(true);
         let connecting = Connecting(pool.clone());
-        let limit = self.cluster.limits.enter_unbounded(Bounded::Connections);
+        let limit = self.limits.enter_unbounded(Bounded::Connections);
         let made = match self.connect(pool, limit, ApplicationProtocol::Http2).await {
             Ok((connected, connection)) => Http2Connection::handshake(connected.io, connection)
                 .await

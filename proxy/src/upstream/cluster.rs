@@ -4,19 +4,22 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::Instant;
-use weft_model::cluster::{Cluster, Discovery};
-use weft_model::endpoint::EndpointSet;
+use weft_model::cluster::{Cluster, Discovery, LoadBalancing};
+use weft_model::endpoint::{Endpoint, EndpointSet};
+use weft_model::route::RoutingPriority;
 use weft_model::snapshot::Snapshot;
 
 use super::OriginalDestination;
 use super::budget::RetryBudget;
 use super::connect::ClusterTls;
 use super::failure::{AttemptFailure, FailureKind};
+use super::health::{HealthChecks, Results};
 use super::limits::Limits;
 use super::resolve::{Resolution, plain_endpoint};
-use crate::balance::{EndpointState, LoadBalancer, Outcome};
+use crate::balance::{EndpointState, LoadBalancer, Outcome, Pick};
 
 /// One cluster and worker.
 #[derive(Debug)]
@@ -24,22 +27,40 @@ pub(crate) struct ClusterState {
     config: RefCell<Arc<Cluster>>,
     balancer: RefCell<LoadBalancer>,
     pub(super) limits: Rc<Limits>,
+    /// Of routes of priority HIGH.
+    high_priority_limits: Rc<Limits>,
     pub(super) budget: RetryBudget,
     pub(super) tls: RefCell<Rc<ClusterTls>>,
     pub(super) resolution: Resolution,
     pub(super) retries: Cell<u64>,
+    /// What is known of its endpoints by asking them.
+    health: RefCell<Arc<Results>>,
+    /// A request was sent to it, by any worker.
+    traffic: Arc<AtomicBool>,
 }
 
 impl ClusterState {
-    pub(super) fn new(config: &Arc<Cluster>, snapshot: &Snapshot, workers: u32) -> Rc<Self> {
+    pub(super) fn new(
+        config: &Arc<Cluster>,
+        snapshot: &Snapshot,
+        workers: u32,
+        health: &HealthChecks,
+    ) -> Rc<Self> {
         let state = Rc::new(Self {
             config: RefCell::new(config.clone()),
-            balancer: RefCell::new(LoadBalancer::new(config.load_balancing, config.outlier_detection)),
+            balancer: RefCell::new(LoadBalancer::new(
+                config.load_balancing,
+                config.balancing.clone(),
+                config.outlier_detection,
+            )),
             limits: Limits::new(config.limits, workers),
+            high_priority_limits: Limits::new(config.high_priority_limits, workers),
             budget: RetryBudget::new(Instant::now()),
             tls: RefCell::default(),
             resolution: Resolution::default(),
             retries: Cell::new(0),
+            health: RefCell::new(health.results()),
+            traffic: health.traffic(&config.name),
         });
         state.discover(snapshot);
         state
@@ -50,7 +71,12 @@ impl ClusterState {
         let old = self.config.replace(config.clone());
         if !Arc::ptr_eq(&old, config) && old != *config {
             self.limits.configure(config.limits, workers);
-            self.balancer.borrow_mut().configure(config.load_balancing, config.outlier_detection);
+            self.high_priority_limits.configure(config.high_priority_limits, workers);
+            self.balancer.borrow_mut().configure(
+                config.load_balancing,
+                &config.balancing,
+                config.outlier_detection,
+            );
             if old.transport != config.transport {
                 self.tls.take();
             }
@@ -66,6 +92,9 @@ impl ClusterState {
             }
         }
         self.discover(snapshot);
+        if old.health_check != config.health_check {
+            self.apply_health();
+        }
     }
 
     fn discover(self: &Rc<Self>, snapshot: &Snapshot) {
@@ -87,6 +116,33 @@ impl ClusterState {
     pub(super) fn replace_endpoints(&self, set: &Arc<EndpointSet>) {
         let gone = self.balancer.borrow_mut().update(set);
         gone.iter().for_each(|endpoint| endpoint.retire_pool());
+        self.apply_health();
+    }
+
+    /// Takes over what asking its endpoints has shown.
+    pub(super) fn learn_health(&self, results: &Arc<Results>) {
+        self.health.replace(results.clone());
+        self.apply_health();
+    }
+
+    fn apply_health(&self) {
+        let config = self.config();
+        let results = self.health.borrow().clone();
+        let results = results.get(&config.name);
+        let asked = config.health_check.is_some();
+        let of = |endpoint: &Endpoint| {
+            let known =
+                || results.and_then(|results| results.get(&endpoint.address)).copied().unwrap_or(false);
+            (asked && !endpoint.health_check.disabled).then(known)
+        };
+        self.balancer.borrow_mut().checked(of, Instant::now());
+    }
+
+    /// A request is sent to it.
+    pub(super) fn note_traffic(&self) {
+        if !self.traffic.load(Ordering::Relaxed) {
+            self.traffic.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn config(&self) -> Arc<Cluster> {
@@ -117,7 +173,7 @@ impl ClusterState {
     /// The endpoint for the next attempt.
     pub(super) async fn choose(
         &self,
-        tried: &[SocketAddr],
+        pick: &Pick<'_>,
         original_dst: Option<OriginalDestination>,
         now: Instant,
     ) -> Result<Rc<EndpointState>, AttemptFailure> {
@@ -128,7 +184,7 @@ impl ClusterState {
         if resolves {
             self.resolution.first_answer().await;
         }
-        let chosen = self.balancer.borrow_mut().choose(tried, now);
+        let chosen = self.balancer.borrow_mut().choose(pick, now);
         chosen.ok_or_else(|| AttemptFailure::unprocessed(FailureKind::NoEndpoint, self.why_none(now)))
     }
 
@@ -168,6 +224,26 @@ impl ClusterState {
             (all, ejected) => {
                 format!("of {all}, {ejected} are ejected for failing and none of the others is healthy")
             }
+        }
+    }
+
+    /// The bounds on what is under way by routes of a priority.
+    pub(super) fn limits_of(&self, priority: RoutingPriority) -> &Rc<Limits> {
+        match priority {
+            RoutingPriority::Default => &self.limits,
+            RoutingPriority::High => &self.high_priority_limits,
+        }
+    }
+
+    /// The category of a request that is refused on purpose; none: it may go on.
+    pub(super) fn drops(&self) -> Option<Arc<str>> {
+        self.balancer.borrow().drops()
+    }
+
+    /// Learns how long an answer took.
+    pub(super) fn observe(&self, endpoint: &EndpointState, latency: std::time::Duration) {
+        if matches!(self.config.borrow().load_balancing, LoadBalancing::PeakEwma(_)) {
+            self.balancer.borrow().observe(endpoint, latency, Instant::now());
         }
     }
 

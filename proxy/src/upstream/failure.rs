@@ -16,6 +16,8 @@ pub(crate) enum FailureKind {
     NoEndpoint,
     /// A circuit breaker is open.
     Overflow,
+    /// The load assignment refuses a share of requests.
+    Dropped,
     /// No connection could be made.
     Connect,
     /// No connection could be made in time.
@@ -91,6 +93,12 @@ impl AttemptFailure {
                 "upstream_reset_before_response_started{overflow}",
                 format!("too much is under way to {to}{cause}"),
             ),
+            K::Dropped => (
+                ResponseFlag::DropOverload,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "drop_overload",
+                format!("the request to {to} is dropped on purpose{cause}"),
+            ),
             K::Connect => (
                 ResponseFlag::UpstreamConnectionFailure,
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -163,7 +171,7 @@ impl AttemptFailure {
         };
         let fault = match self.kind {
             K::RequestBody => ErrorSource::Downstream,
-            K::Overflow | K::Internal => ErrorSource::Internal,
+            K::Overflow | K::Dropped | K::Internal => ErrorSource::Internal,
             _ => ErrorSource::Upstream,
         };
         let message =

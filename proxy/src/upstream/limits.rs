@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use weft_model::cluster::CircuitBreakers;
+use weft_model::cluster::{CircuitBreakers, RetryBudget};
 
 #[cfg(test)]
 #[path = "limits_tests.rs"]
@@ -45,6 +45,15 @@ impl Limits {
 
     pub(crate) fn configure(&self, bounds: CircuitBreakers, workers: u32) {
         self.bounds.set(divide(bounds, workers));
+    }
+
+    /// The budget that stands in place of a number of retries, and whether one more may begin by it; none: there is
+    /// no such budget.
+    pub(crate) fn budget_allows(&self) -> Option<bool> {
+        let budget = self.bounds.get().retry_budget?;
+        let under_way = u64::from(self.count(Bounded::Requests)) + u64::from(self.count(Bounded::Pending));
+        let share = under_way * u64::from(budget.budget.millionths()) / 1_000_000;
+        Some(u64::from(self.count(Bounded::Retries)) < share.max(budget.min_retry_concurrency.into()))
     }
 
     pub(crate) fn count(&self, what: Bounded) -> u32 {
@@ -107,5 +116,9 @@ fn divide(bounds: CircuitBreakers, workers: u32) -> CircuitBreakers {
         max_pending_requests: part(bounds.max_pending_requests),
         max_requests: part(bounds.max_requests),
         max_retries: part(bounds.max_retries),
+        retry_budget: bounds.retry_budget.map(|budget| RetryBudget {
+            min_retry_concurrency: part(budget.min_retry_concurrency),
+            ..budget
+        }),
     }
 }

@@ -9,6 +9,7 @@
 //! - `pool`, `http2`, `connect`: connections
 //! - `translate`, `peer`: heads between protocols and between sidecars
 //! - `response`, `copy`, `tcp`: what streams afterwards
+//! - `health`: which endpoints are well, by asking them
 //! - `failure`: what the client is told
 
 mod attempt;
@@ -17,6 +18,7 @@ mod cluster;
 mod connect;
 pub mod copy;
 mod failure;
+pub mod health;
 mod http2;
 mod limits;
 pub mod peer;
@@ -58,6 +60,7 @@ use weft_model::listener::{Direction, Listener};
 use weft_model::provenance::Provenance;
 use weft_model::route::Forward;
 use weft_model::snapshot::Snapshot;
+use weft_model::subset::LbMetadata;
 
 use crate::body::Body;
 use crate::error::{ProxyError, ResponseFlags};
@@ -66,6 +69,7 @@ use crate::own_calls::OwnCalls;
 use crate::telemetry::record::UpstreamRecord;
 use cluster::ClusterState;
 use connect::Connector;
+use health::HealthChecks;
 use limits::Bounded;
 
 /// What the upstream connections of all workers have in common.
@@ -89,6 +93,8 @@ pub struct UpstreamSettings {
     pub egress: Option<crate::egress::Egress>,
     /// TLS with certificates of the user's own.
     pub contexts: Arc<crate::tls::TlsContexts>,
+    /// What is known of endpoints' health by asking them.
+    pub health: HealthChecks,
 }
 
 /// Where the client wanted to go.
@@ -121,6 +127,17 @@ pub struct Destination<'a> {
     pub downstream: Version,
     /// What led here, for error messages.
     pub provenance: &'a [Provenance],
+    /// Which of the cluster's endpoints is preferred.
+    pub preference: Preference<'a>,
+}
+
+/// Which of a cluster's endpoints is preferred.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Preference<'a> {
+    /// The request's hash, for clusters that choose by it.
+    pub hash: Option<u64>,
+    /// What endpoints must have, in clusters with subsets.
+    pub metadata_match: Option<&'a LbMetadata>,
 }
 
 /// A request that got a response.
@@ -165,6 +182,9 @@ pub struct Upstreams {
     connector: Connector,
     /// The value of `x-weft-peer`.
     introduction: Option<HeaderValue>,
+    health: HealthChecks,
+    /// Told of every newer snapshot.
+    configured: Rc<tokio::sync::Notify>,
 }
 
 /// What goes on at one cluster in one worker.
@@ -190,8 +210,18 @@ impl Upstreams {
     /// Knows no cluster yet. To be called within the worker's `LocalSet`.
     #[must_use]
     pub fn new(settings: UpstreamSettings) -> Rc<Self> {
-        let UpstreamSettings { mark, own, own_calls, workers, identity, workload, source, egress, contexts } =
-            settings;
+        let UpstreamSettings {
+            mark,
+            own,
+            own_calls,
+            workers,
+            identity,
+            workload,
+            source,
+            egress,
+            contexts,
+            health,
+        } = settings;
         let upstreams = Rc::new(Self {
             clusters: RefCell::default(),
             workers: workers.max(1),
@@ -206,7 +236,11 @@ impl Upstreams {
                 contexts,
             },
             introduction: workload.as_ref().map(peer::encode),
+            health: health.clone(),
+            configured: Rc::default(),
         });
+        let configured = upstreams.configured.clone();
+        tokio::task::spawn_local(health::follow(Rc::downgrade(&upstreams), health, configured));
         tokio::task::spawn_local(sweep(Rc::downgrade(&upstreams)));
         upstreams
     }
@@ -222,13 +256,14 @@ impl Upstreams {
                     state.update(config, snapshot, self.workers);
                     state
                 }
-                None => ClusterState::new(config, snapshot, self.workers),
+                None => ClusterState::new(config, snapshot, self.workers, &self.health),
             };
             clusters.insert(name.clone(), state);
         }
         self.clusters.replace(clusters);
         self.connector.inbound.set(inbound_port(snapshot));
         gone.values().for_each(|cluster| cluster.drain());
+        self.configured.notify_one();
     }
 
     /// Closes idle connections and keeps none from now: the proxy is about to end. Requests still work.
@@ -244,6 +279,10 @@ impl Upstreams {
             self.clusters.borrow().values().map(|cluster| stats_of(cluster, now)).collect();
         stats.sort_by(|a, b| a.cluster.cmp(&b.cluster));
         stats
+    }
+
+    fn all(&self) -> Vec<Rc<ClusterState>> {
+        self.clusters.borrow().values().cloned().collect()
     }
 
     fn cluster(&self, name: &str) -> Option<Rc<ClusterState>> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use weft_model::endpoint::{Endpoint, EndpointSet, Health, Locality, LocalityEndpoints, WorkloadInfo};
+use weft_model::endpoint::{AssignmentPolicy, Endpoint, EndpointSet, Locality, LocalityEndpoints};
 
 use super::cluster::ClusterState;
 
@@ -112,16 +112,11 @@ fn endpoints(cluster: &str, addresses: Vec<SocketAddr>) -> EndpointSet {
             weight: 0,
             endpoints,
         }],
+        policy: AssignmentPolicy::default(),
     }
 }
 
 /// An endpoint of which only the address is known.
 pub(crate) fn plain_endpoint(address: SocketAddr) -> Endpoint {
-    Endpoint {
-        address,
-        health: Health::Healthy,
-        weight: 1,
-        mutual_tls: false,
-        workload: WorkloadInfo::default(),
-    }
+    Endpoint::new(address)
 }

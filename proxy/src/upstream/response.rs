@@ -140,7 +140,7 @@ impl<G: Unpin + 'static> ResponseBody<G> {
             ),
         };
         if error.source_side == ErrorSource::Upstream {
-            self.cluster.report(&self.endpoint, Outcome::GatewayError);
+            self.cluster.report(&self.endpoint, Outcome::LocalError);
         }
         self.broke_off(flag, details);
         error

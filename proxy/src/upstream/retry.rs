@@ -4,10 +4,11 @@
 //! ([`wanted`]), and is it safe to send the request twice ([`safe`])? Conditions are Envoy's
 //! (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-retry-on>).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Method, StatusCode};
-use weft_model::policy::{RetryConditions, RetryPolicy};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
+use weft_model::matcher::RequestFacts;
+use weft_model::policy::{ResetFormat, RetryConditions, RetryPolicy};
 
 use super::failure::FailureKind;
 use super::response::GRPC_STATUS;
@@ -17,14 +18,18 @@ use crate::error::Progress;
 #[path = "retry_tests.rs"]
 mod tests;
 
+/// What Envoy's rate limits say of an answer that is theirs.
+const X_ENVOY_RATELIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
+
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Ended {
+pub(crate) enum Ended<'a> {
     /// With the head of a response.
     Answered {
         status: StatusCode,
         /// From the head: a response of trailers only.
         grpc_status: Option<u32>,
+        headers: &'a HeaderMap,
     },
     /// Without.
     Failed {
@@ -35,11 +40,15 @@ pub(crate) enum Ended {
 }
 
 /// Whether a policy's conditions cover how an attempt ended.
-pub(crate) fn wanted(policy: &RetryPolicy, ended: Ended) -> bool {
+pub(crate) fn wanted(policy: &RetryPolicy, ended: Ended<'_>) -> bool {
     use RetryConditions as C;
     let any = |conditions: &[C]| conditions.iter().any(|condition| policy.conditions.contains(*condition));
     match ended {
-        Ended::Answered { status, grpc_status } => {
+        // Who is told to slow down only comes back where the policy says so.
+        Ended::Answered { headers, .. } if headers.contains_key(X_ENVOY_RATELIMITED) => {
+            any(&[C::RATE_LIMITED])
+        }
+        Ended::Answered { status, grpc_status, headers } => {
             let by_status = match status.as_u16() {
                 502..=504 => any(&[C::GATEWAY_ERROR, C::SERVER_ERROR]),
                 500.. => any(&[C::SERVER_ERROR]),
@@ -48,7 +57,9 @@ pub(crate) fn wanted(policy: &RetryPolicy, ended: Ended) -> bool {
             };
             let by_code = any(&[C::STATUS_CODES]) && policy.status_codes.contains(&status.as_u16());
             let by_grpc = grpc_status.and_then(grpc_condition).is_some_and(|condition| any(&[condition]));
-            by_status || by_code || by_grpc
+            let by_header = any(&[C::RETRIABLE_HEADERS])
+                && policy.retriable_headers.iter().any(|header| header.matches(&facts("", "", "", headers)));
+            by_status || by_code || by_grpc || by_header
         }
         Ended::Failed { kind, started } => match kind {
             FailureKind::Connect | FailureKind::ConnectTimeout => {
@@ -65,6 +76,44 @@ pub(crate) fn wanted(policy: &RetryPolicy, ended: Ended) -> bool {
             _ => false,
         },
     }
+}
+
+/// Whether the policy's conditions on requests, of which one must hold, let a request be tried again.
+pub(crate) fn is_retriable<B>(policy: &RetryPolicy, request: &Request<B>) -> bool {
+    if policy.retriable_request_headers.is_empty() {
+        return true;
+    }
+    let headers = request.headers();
+    let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let authority = host.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let facts = facts(request.method().as_str(), authority.unwrap_or_default(), path, headers);
+    policy.retriable_request_headers.iter().any(|header| header.matches(&facts))
+}
+
+fn facts<'a>(
+    method: &'a str,
+    authority: &'a str,
+    path_and_query: &'a str,
+    headers: &'a HeaderMap,
+) -> RequestFacts<'a> {
+    RequestFacts { method, scheme: "", authority, path_and_query, headers, random: 0 }
+}
+
+/// How long an answer asks to wait before the next attempt; none when it says nothing, or more than the policy takes.
+pub(crate) fn asked_to_wait(policy: &RetryPolicy, headers: &HeaderMap) -> Option<Duration> {
+    let rule = policy.rate_limited.as_ref()?;
+    rule.reset_headers.iter().find_map(|(name, format)| {
+        let number: u64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
+        let wait = match format {
+            ResetFormat::Seconds => Duration::from_secs(number),
+            ResetFormat::UnixTimestamp => {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+                Duration::from_secs(number).checked_sub(now)?
+            }
+        };
+        (wait <= rule.max_interval).then_some(wait)
+    })
 }
 
 fn grpc_condition(status: u32) -> Option<RetryConditions> {

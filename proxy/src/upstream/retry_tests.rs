@@ -2,6 +2,11 @@ use std::sync::Arc;
 
 use super::*;
 
+fn no_headers() -> &'static HeaderMap {
+    static NONE: std::sync::LazyLock<HeaderMap> = std::sync::LazyLock::new(HeaderMap::new);
+    &NONE
+}
+
 fn policy(words: &[&str]) -> RetryPolicy {
     let conditions = words.iter().fold(RetryConditions::default(), |all, word| {
         all.and(RetryConditions::from_word(word).expect("a word of Envoy's"))
@@ -16,14 +21,19 @@ fn policy(words: &[&str]) -> RetryPolicy {
         backoff_max: RetryPolicy::BACKOFF_MAX,
         idempotent_only: true,
         avoid_tried_endpoints: true,
+        ..RetryPolicy::default()
     }
 }
 
-fn answered(status: u16, grpc_status: Option<u32>) -> Ended {
-    Ended::Answered { status: StatusCode::from_u16(status).expect("valid"), grpc_status }
+fn answered(status: u16, grpc_status: Option<u32>) -> Ended<'static> {
+    Ended::Answered {
+        status: StatusCode::from_u16(status).expect("valid"),
+        grpc_status,
+        headers: no_headers(),
+    }
 }
 
-fn failed(kind: FailureKind, started: bool) -> Ended {
+fn failed(kind: FailureKind, started: bool) -> Ended<'static> {
     Ended::Failed { kind, started }
 }
 
@@ -100,4 +110,74 @@ fn the_wait_doubles_up_to_its_bound_and_has_full_jitter() {
     let longest: Vec<_> = (1..=4).map(|retry| backoff(&policy, retry, 1.0).as_millis()).collect();
     assert_eq!(longest, [50, 100, 200, 250]);
     assert_eq!(backoff(&policy, 3, 0.0), Duration::ZERO);
+}
+
+fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+    let line = |(name, value): &(&'static str, &str)| {
+        (HeaderName::from_static(name), value.parse().expect("a value"))
+    };
+    lines.iter().map(line).collect()
+}
+
+fn of_header(name: &'static str) -> weft_model::matcher::HeaderMatch {
+    weft_model::matcher::HeaderMatch {
+        name: weft_model::matcher::HeaderKey::Header(HeaderName::from_static(name)),
+        value: weft_model::matcher::ValueMatch::Present,
+        invert: false,
+        absent_as_empty: false,
+    }
+}
+
+#[test]
+fn an_answer_of_a_rate_limit_is_final_unless_the_policy_says_otherwise() {
+    let limited = headers(&[("x-envoy-ratelimited", "true")]);
+    let ended =
+        Ended::Answered { status: StatusCode::SERVICE_UNAVAILABLE, grpc_status: None, headers: &limited };
+    assert!(!wanted(&policy(&["5xx"]), ended));
+    assert!(wanted(&policy(&["envoy-ratelimited"]), ended));
+}
+
+#[test]
+fn an_answer_with_a_header_of_the_policy_is_tried_again() {
+    let mut again = policy(&["retriable-headers"]);
+    again.retriable_headers = vec![of_header("x-try-again")];
+    let with = headers(&[("x-try-again", "1")]);
+    let ended = |headers| Ended::Answered { status: StatusCode::OK, grpc_status: None, headers };
+    assert!(wanted(&again, ended(&with)));
+    assert!(!wanted(&again, ended(no_headers())));
+    again.conditions = RetryConditions::SERVER_ERROR;
+    assert!(!wanted(&again, ended(&with)), "the condition is not named");
+}
+
+#[test]
+fn only_requests_of_the_policys_headers_are_tried_again() {
+    let mut some = policy(&["5xx"]);
+    let request = |name| Request::builder().header(name, "1").body(()).expect("valid");
+    assert!(is_retriable(&some, &request("x-a")));
+    some.retriable_request_headers = vec![of_header("x-a"), of_header("x-b")];
+    assert!(is_retriable(&some, &request("x-b")));
+    assert!(!is_retriable(&some, &request("x-c")));
+}
+
+#[test]
+fn an_answer_may_say_how_long_to_wait_within_bounds() {
+    let mut policy = policy(&["5xx"]);
+    let seconds = |value: &str| headers(&[("retry-after", value)]);
+    assert_eq!(asked_to_wait(&policy, &seconds("7")), None);
+    policy.rate_limited = Some(weft_model::policy::RateLimitedBackOff {
+        reset_headers: vec![
+            (HeaderName::from_static("x-ratelimit-reset"), ResetFormat::UnixTimestamp),
+            (HeaderName::from_static("retry-after"), ResetFormat::Seconds),
+        ],
+        max_interval: Duration::from_secs(60),
+    });
+    assert_eq!(asked_to_wait(&policy, &seconds("7")), Some(Duration::from_secs(7)));
+    assert_eq!(asked_to_wait(&policy, &seconds("61")), None);
+    assert_eq!(asked_to_wait(&policy, &seconds("soon")), None);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    let reset = headers(&[("x-ratelimit-reset", &(now + 30).to_string())]);
+    let wait = asked_to_wait(&policy, &reset).expect("a time to come");
+    assert!((28..=30).contains(&wait.as_secs()), "{wait:?}");
+    let past = headers(&[("x-ratelimit-reset", &(now - 30).to_string())]);
+    assert_eq!(asked_to_wait(&policy, &past), None);
 }

@@ -19,13 +19,13 @@ use super::attempt::{Attempt, Used, speaks_http2};
 use super::cluster::ClusterState;
 use super::copy::{self, CopyError};
 use super::failure::{AttemptFailure, FailureKind, no_cluster};
-use super::limits::{Bounded, LimitGuard};
+use super::limits::{Bounded, LimitGuard, Limits};
 use super::peer::{X_ENVOY_ATTEMPT_COUNT, X_WEFT_PEER, X_WEFT_UNPROCESSED};
 use super::replay::Replay;
 use super::response::{BodyBounds, ExchangeEnd, ResponseBody};
 use super::retry::{self, Ended};
 use super::{Destination, Exchange, Failure, Upstreams, translate};
-use crate::balance::{ActiveGuard, EndpointState, Outcome};
+use crate::balance::{ActiveGuard, EndpointState, Outcome, Pick};
 use crate::body::Body;
 use crate::error::{ErrorSource, Progress, ResponseFlag, ResponseFlags};
 use crate::http1::{strip_request, strip_response, upgrade_requested};
@@ -52,10 +52,15 @@ impl Upstreams {
             return Err(Failure::of(no_cluster(destination.cluster, destination.provenance), None));
         };
         let call = Call::new(self, cluster, destination, request);
-        let Some(requests) = call.cluster.limits.enter(Bounded::Requests) else {
+        if let Some(category) = call.cluster.drops() {
+            let cause = format!("its load assignment drops requests of `{category}`");
+            return Err(call.failure(AttemptFailure::unprocessed(FailureKind::Dropped, cause), None));
+        }
+        let Some(requests) = call.limits().enter(Bounded::Requests) else {
             let cause = "maxRequests of its circuit breaker is reached";
             return Err(call.failure(AttemptFailure::unprocessed(FailureKind::Overflow, cause), None));
         };
+        call.cluster.note_traffic();
         call.cluster.budget.deposit();
         call.run(request, requests).await
     }
@@ -84,6 +89,10 @@ struct Call<'a> {
     tried: Vec<SocketAddr>,
     replay: Option<Replay>,
     flags: ResponseFlags,
+    /// The policy's conditions on requests let this one be tried again.
+    retriable: bool,
+    /// How long the last answer asked to wait.
+    asked_to_wait: Option<Duration>,
 }
 
 /// One attempt that got the head of a response.
@@ -115,6 +124,8 @@ impl<'a> Call<'a> {
         let config = cluster.config();
         let upgrade = upgrade_requested(request.headers()).is_some() || request.method() == Method::CONNECT;
         let http2 = speaks_http2(config.http, destination.downstream, upgrade);
+        let policy = destination.forward.and_then(|forward| forward.retry.as_ref());
+        let retriable = policy.is_none_or(|policy| retry::is_retriable(policy, request));
         let attempt_of_caller = prepare(request, upgrade && !http2, http2);
         let replay =
             (!request.body().is_replayable()).then(|| Replay::new(request.body_mut().take_to_send()));
@@ -124,7 +135,9 @@ impl<'a> Call<'a> {
             cluster,
             config,
             destination,
-            policy: destination.forward.and_then(|forward| forward.retry.as_ref()),
+            policy,
+            retriable,
+            asked_to_wait: None,
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             http2,
             upgrade,
@@ -145,7 +158,15 @@ impl<'a> Call<'a> {
             let avoid = self.policy.is_none_or(|policy| policy.avoid_tried_endpoints || self.attempts == 1);
             let tried: &[SocketAddr] = if avoid { &self.tried } else { &[] };
             let now = Instant::now();
-            let chosen = self.cluster.choose(tried, self.destination.original_dst, now).await;
+            let preference = self.destination.preference;
+            let pick = Pick {
+                tried,
+                hash: preference.hash,
+                metadata_match: preference.metadata_match,
+                retry: self.policy.filter(|_| self.attempts > 1),
+                attempts: self.attempts - 1,
+            };
+            let chosen = self.cluster.choose(&pick, self.destination.original_dst, now).await;
             let endpoint = match chosen {
                 Ok(endpoint) => endpoint,
                 Err(failure) => return Err(self.failure(failure, None)),
@@ -214,6 +235,7 @@ impl<'a> Call<'a> {
             cluster: &self.cluster,
             config: &self.config,
             endpoint,
+            limits: self.limits(),
             replay: self.replay.as_ref(),
         }
         .send(request, self.http2);
@@ -224,7 +246,9 @@ impl<'a> Call<'a> {
                 Err(_) => return Err(AttemptFailure::maybe_processed(kind, "")),
             },
         };
-        Ok(Answered { response, endpoint: endpoint.clone(), active, used, service_time: began.elapsed() })
+        let service_time = began.elapsed();
+        self.cluster.observe(endpoint, service_time);
+        Ok(Answered { response, endpoint: endpoint.clone(), active, used, service_time })
     }
 
     /// The earliest bound on an attempt, and what it means when it is reached.
@@ -261,7 +285,8 @@ impl<'a> Call<'a> {
             self.cluster.avoid(&answered.endpoint);
         }
         let progress = if unprocessed { Progress::Unprocessed } else { Progress::MaybeProcessed };
-        let ended = Ended::Answered { status, grpc_status };
+        let ended = Ended::Answered { status, grpc_status, headers };
+        self.asked_to_wait = self.policy.and_then(|policy| retry::asked_to_wait(policy, headers));
         if self.policy.is_none() {
             // Another sidecar says that its application has not seen the request: as a failed connection.
             return self.without_policy(unprocessed, true);
@@ -278,11 +303,12 @@ impl<'a> Call<'a> {
         use FailureKind as K;
         match failure.kind {
             K::Closed | K::Reset | K::Protocol | K::PerTryTimeout | K::Timeout => {
-                self.cluster.report(endpoint, Outcome::GatewayError);
+                self.cluster.report(endpoint, Outcome::LocalError);
             }
             _ => {}
         }
         let started = failure.progress == Progress::MaybeProcessed;
+        self.asked_to_wait = None;
         let ended = Ended::Failed { kind: failure.kind, started };
         // A policy without retries means none at all; one for other failures does not take away what is always safe.
         if self.policy.is_none_or(|policy| policy.retries > 0 && !retry::wanted(policy, ended)) {
@@ -302,11 +328,12 @@ impl<'a> Call<'a> {
         self.allowed()
     }
 
-    fn by_policy(&mut self, method: &Method, ended: Ended, progress: Progress) -> Next {
+    fn by_policy(&mut self, method: &Method, ended: Ended<'_>, progress: Progress) -> Next {
         let Some(policy) = self.policy else { return Next::Final };
         // The caller tries again by itself: doing so here, too, would multiply.
         let only_unprocessed = self.attempt_of_caller > 1;
-        if !retry::wanted(policy, ended)
+        if !self.retriable
+            || !retry::wanted(policy, ended)
             || !retry::safe(policy.idempotent_only, method, progress)
             || (only_unprocessed && progress == Progress::MaybeProcessed)
         {
@@ -347,15 +374,23 @@ impl<'a> Call<'a> {
         if self.replay.as_ref().is_some_and(|replay| !replay.is_whole()) {
             return Next::Final;
         }
-        let limits = &self.cluster.limits;
+        let limits = self.limits();
         let (requests, retries) = (limits.count(Bounded::Requests), limits.count(Bounded::Retries));
-        if !limits.has_room(Bounded::Retries)
-            || !self.cluster.budget.withdraw(Instant::now(), requests, retries)
-        {
+        let allowed = limits.budget_allows().unwrap_or_else(|| {
+            limits.has_room(Bounded::Retries)
+                && self.cluster.budget.withdraw(Instant::now(), requests, retries)
+        });
+        if !allowed {
             return Next::Final;
         }
         self.cluster.retries.set(self.cluster.retries.get() + 1);
-        Next::Again(limits.enter(Bounded::Retries))
+        Next::Again(Some(limits.enter_unbounded(Bounded::Retries)))
+    }
+
+    /// The bounds of the route's priority.
+    fn limits(&self) -> &Rc<Limits> {
+        let priority = self.destination.forward.map(|forward| forward.priority).unwrap_or_default();
+        self.cluster.limits_of(priority)
     }
 
     fn can_repeat(&self, request: &mut Request<Body>, endpoint: &Rc<EndpointState>) -> bool {
@@ -364,6 +399,7 @@ impl<'a> Call<'a> {
             cluster: &self.cluster,
             config: &self.config,
             endpoint,
+            limits: self.limits(),
             replay: self.replay.as_ref(),
         };
         attempt.restore(request, false)
@@ -372,7 +408,12 @@ impl<'a> Call<'a> {
     /// Waits before the next attempt. False when the request's time is up before.
     async fn back_off(&self, retry: bool) -> bool {
         let Some(policy) = self.policy.filter(|_| retry) else { return true };
-        let until = Instant::now() + retry::backoff(policy, self.attempts, fastrand::f64());
+        let wait = match self.asked_to_wait {
+            // Up to half as long again, so that those who were told the same do not all come at once.
+            Some(asked) => asked.mul_f64(1.0 + fastrand::f64() / 2.0),
+            None => retry::backoff(policy, self.attempts, fastrand::f64()),
+        };
+        let until = Instant::now() + wait;
         match self.deadline.filter(|deadline| *deadline <= until) {
             Some(deadline) => {
                 tokio::time::sleep_until(deadline).await;

@@ -6,8 +6,8 @@ use weft_model::provenance::Provenance;
 use super::connect::tls_to;
 use super::failure::{AttemptFailure, FailureKind, no_cluster};
 use super::limits::{Bounded, LimitGuard};
-use super::{Failure, OriginalDestination, Upstreams};
-use crate::balance::{ActiveGuard, Outcome};
+use super::{Failure, OriginalDestination, Preference, Upstreams};
+use crate::balance::{ActiveGuard, Outcome, Pick};
 use crate::io::Io;
 use crate::telemetry::record::UpstreamRecord;
 use crate::tls::ApplicationProtocol;
@@ -42,6 +42,7 @@ impl Upstreams {
         &self,
         cluster: &str,
         original_dst: Option<OriginalDestination>,
+        preference: Preference<'_>,
         provenance: &[Provenance],
     ) -> Result<TcpUpstream, Failure> {
         let Some(state) = self.cluster(cluster) else {
@@ -51,13 +52,25 @@ impl Upstreams {
         let failed = |failure: AttemptFailure, address| {
             Failure::of(failure.into_error(&config, address, provenance), None)
         };
+        if let Some(category) = state.drops() {
+            let cause = format!("its load assignment drops requests of `{category}`");
+            return Err(failed(AttemptFailure::unprocessed(FailureKind::Dropped, cause), None));
+        }
         let Some(connections) = state.limits.enter(Bounded::Connections) else {
             let cause = "maxConnections of its circuit breaker is reached";
             return Err(failed(AttemptFailure::unprocessed(FailureKind::Overflow, cause), None));
         };
+        state.note_traffic();
         let mut tried = Vec::new();
         loop {
-            let chosen = state.choose(&tried, original_dst, Instant::now()).await;
+            let pick = Pick {
+                tried: &tried,
+                hash: preference.hash,
+                metadata_match: preference.metadata_match,
+                attempts: tried.len() as u32,
+                ..Pick::default()
+            };
+            let chosen = state.choose(&pick, original_dst, Instant::now()).await;
             let endpoint = chosen.map_err(|failure| failed(failure, None))?;
             let active = endpoint.enter();
             let now = endpoint.endpoint();

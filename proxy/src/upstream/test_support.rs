@@ -188,6 +188,7 @@ pub(super) fn endpoint(address: SocketAddr) -> Arc<Endpoint> {
         weight: 1,
         mutual_tls: false,
         workload: WorkloadInfo { name: "reviews-v1".into(), ..WorkloadInfo::default() },
+        ..Endpoint::new(address)
     })
 }
 
@@ -203,6 +204,7 @@ pub(super) fn cluster(http: UpstreamHttp, addresses: &[SocketAddr]) -> Cluster {
                 weight: 0,
                 endpoints,
             }],
+            policy: Default::default(),
         }),
         load_balancing: LoadBalancing::RoundRobin,
         connect_timeout: Duration::from_secs(5),
@@ -214,6 +216,7 @@ pub(super) fn cluster(http: UpstreamHttp, addresses: &[SocketAddr]) -> Cluster {
         idle_timeout: Duration::from_secs(60),
         service: None,
         provenance: Vec::new(),
+        ..Cluster::new("", Discovery::OriginalDst)
     }
 }
 
@@ -245,6 +248,7 @@ pub(super) fn retry(words: &[&str]) -> RetryPolicy {
         backoff_max: Duration::from_millis(5),
         idempotent_only: true,
         avoid_tried_endpoints: true,
+        ..RetryPolicy::default()
     }
 }
 
@@ -273,6 +277,7 @@ pub(super) async fn send(
         original_dst: None,
         downstream: request.version(),
         provenance: &[],
+        preference: Default::default(),
     };
     upstreams.send(request, &destination).await
 }
