@@ -106,12 +106,11 @@ impl Bench {
         let file = self.path(&format!("{name}.json"));
         std::fs::write(&file, bootstrap.to_string()).expect("a file");
         let file = file.display().to_string();
-        let id = (std::process::id() % 10_000 * 16 + self.processes.len() as u32).to_string();
         match kind {
             Kind::Envoy => self.start(
                 name,
                 &binary(),
-                &["-c", &file, "--concurrency", "1", "--base-id", &id, "--log-level", "warn"],
+                &["-c", &file, "--concurrency", "1", "--use-dynamic-base-id", "--log-level", "warn"],
             ),
             Kind::Weft => {
                 self.start(name, &built().join("weft-proxy"), &["-c", &file, "--concurrency", "1"]);

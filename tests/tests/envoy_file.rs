@@ -254,3 +254,149 @@ fn a_file_is_checked_and_everything_that_is_wrong_is_told() {
     let (ok, said) = check("good.json", &bootstrap(&[listener], &[cluster("none", &[])]));
     assert!(ok, "{said}");
 }
+
+/// Puts a file in the place of another, as whoever changes configuration under a running proxy does.
+fn replace(path: &std::path::Path, content: &Value) {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, content.to_string()).unwrap();
+    std::fs::rename(beside, path).unwrap();
+}
+
+#[tokio::test]
+async fn files_of_listeners_and_clusters_are_read_again_when_others_take_their_place() {
+    let mut bench = Bench::default();
+    let (one, two) = (bench.app("v1").await, bench.app("v2").await);
+    let client = Client::here();
+    for (name, kind) in [("envoy", Kind::Envoy), ("weft", Kind::Weft)] {
+        let port = Bench::port();
+        let of = |name: &str| bench.path(&format!("{name}.json"));
+        let (listeners, clusters) = (of(&format!("{name}-lds")), of(&format!("{name}-cds")));
+        let all = |kind: &str, resource: Value| {
+            let mut resource = resource;
+            resource["@type"] = format!("{TYPE}.config.{kind}").into();
+            json!({"resources": [resource]})
+        };
+        let mut listener = http(
+            port,
+            &json!([{"name": "all", "domains": ["*"], "routes": [
+            {"match": {"prefix": "/"}, "route": {"cluster": "app"}}]}]),
+        );
+        listener["name"] = "in".into();
+        replace(&listeners, &all("listener.v3.Listener", listener));
+        replace(&clusters, &all("cluster.v3.Cluster", cluster("app", &[one])));
+        let source = |path: &std::path::Path| json!({"resource_api_version": "V3", "path_config_source": {"path": path.display().to_string()}});
+        let file = json!({"node": {"id": "one", "cluster": "test"}, "dynamic_resources": {
+            "lds_config": source(&listeners), "cds_config": source(&clusters)}});
+        bench.proxy(name, kind, &file, SocketAddr::from(([127, 0, 0, 1], port))).await;
+        let url = format!("http://127.0.0.1:{port}/");
+        let answers = async |version: &str| {
+            eventually(&format!("{name} sends to {version}"), async || {
+                let answer = client.request("GET", &url).try_send().await?;
+                if answer.field("version") == version {
+                    Ok(())
+                } else {
+                    Err(format!("{} {}", answer.status, answer.text()))
+                }
+            })
+            .await;
+        };
+        answers("v1").await;
+        replace(&clusters, &all("cluster.v3.Cluster", cluster("app", &[two])));
+        answers("v2").await;
+        // What is broken changes nothing; what comes after it is read.
+        replace(&clusters, &json!({"resources": [{"@type": "nothing"}]}));
+        answers("v2").await;
+        replace(&clusters, &all("cluster.v3.Cluster", cluster("app", &[one])));
+        answers("v1").await;
+    }
+}
+
+const SERVICE: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {clusterIP: 10.96.0.10, selector: {app: reviews}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: reviews-v1}
+spec: {address: 127.0.0.1, ports: {http: APP}, labels: {app: reviews, version: v1}}
+";
+
+const POLICY: &str = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  http:
+  - directResponse: {status: 418}
+";
+
+#[tokio::test]
+async fn a_control_plane_is_asked_by_either_form_of_ads() {
+    let mut bench = Bench::default();
+    let app = bench.app("v1").await;
+    let policy = bench.path("policy");
+    std::fs::create_dir(&policy).unwrap();
+    std::fs::write(policy.join("service.yaml"), SERVICE.replace("APP", &app.port().to_string())).unwrap();
+    let control = Bench::port();
+    let text = |name: &str| bench.path(name).display().to_string();
+    let (state, socket, watched, plain) =
+        (text("state"), text("control.sock"), text("policy"), format!("127.0.0.1:{control}"));
+    let secure = format!("127.0.0.1:{}", Bench::port());
+    let arguments = [
+        "run",
+        "--state-dir",
+        &state,
+        "--socket",
+        &socket,
+        "--config-dir",
+        &watched,
+        "--listen-tls",
+        &secure,
+        "--listen-plaintext",
+        &plain,
+    ];
+    bench.start("control-plane", &built().join("weft-control-plane"), &arguments);
+    let client = Client::here();
+    for (name, form) in [("delta", "DELTA_GRPC"), ("world", "GRPC")] {
+        let port = Bench::port();
+        let http2 = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": format!("{TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions"),
+            "explicit_http_config": {"http2_protocol_options": {}}}});
+        let mut xds = cluster("xds", &[SocketAddr::from(([127, 0, 0, 1], control))]);
+        xds["typed_extension_protocol_options"] = http2;
+        let file = json!({
+            "node": {
+                "id": "sidecar~127.0.0.1~client.default~default.svc.cluster.local", "cluster": "client.default",
+                "metadata": {"INTERCEPTION_MODE": "NONE", "WEFT_EXPLICIT_OUTBOUND": format!("127.0.0.1:{port}")},
+            },
+            "static_resources": {"clusters": [xds]},
+            "dynamic_resources": {
+                "ads_config": {"api_type": form, "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]},
+                "lds_config": {"resource_api_version": "V3", "ads": {}}, "cds_config": {"resource_api_version": "V3", "ads": {}},
+            },
+        });
+        bench.proxy(name, Kind::Weft, &file, SocketAddr::from(([127, 0, 0, 1], port))).await;
+        let status = async |wanted: u16| {
+            eventually(&format!("{name} answers {wanted}"), async || {
+                let call = client
+                    .request("GET", &format!("http://127.0.0.1:{port}/"))
+                    .header("host", "reviews:9080");
+                let answer = call.try_send().await?;
+                if answer.status == wanted {
+                    Ok(())
+                } else {
+                    Err(format!("{} {}", answer.status, answer.text()))
+                }
+            })
+            .await;
+        };
+        status(200).await;
+        std::fs::write(policy.join("policy.yaml"), POLICY).unwrap();
+        status(418).await;
+        std::fs::remove_file(policy.join("policy.yaml")).unwrap();
+        status(200).await;
+    }
+}

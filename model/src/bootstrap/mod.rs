@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use prost::Message;
+use weft_proto::xds::discovery::DiscoveryResponse;
 use weft_proto::xds::protobuf::Struct;
 
 use crate::cluster::Cluster;
@@ -174,6 +176,21 @@ pub enum Secret {
     Certificate(CertificateSource),
     /// What a peer must present.
     Validation(Validation),
+}
+
+/// Reads a file of resources: a `DiscoveryResponse`, in YAML or JSON.
+///
+/// # Errors
+/// Everything in it that is no such message.
+pub fn read_response(text: &str) -> Result<DiscoveryResponse, BootstrapErrors> {
+    let (_, bytes) = message(text, "envoy.service.discovery.v3.DiscoveryResponse")?;
+    DiscoveryResponse::decode(bytes.as_slice()).map_err(|error| {
+        BootstrapErrors(vec![Misfit {
+            field: String::new(),
+            message: error.to_string(),
+            span: Span::default(),
+        }])
+    })
 }
 
 /// Reads a file of secrets: a `DiscoveryResponse`, in YAML or JSON.

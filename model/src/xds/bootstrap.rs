@@ -174,6 +174,19 @@ fn read_ads(reader: &mut Reader, source: core::ApiConfigSource) -> Option<Ads> {
     }
 }
 
+/// Endpoints and routes come by the one stream, or not at all.
+pub(super) fn only_over_ads(reader: &mut Reader, field: &str, source: Option<core::ConfigSource>) {
+    let found = source.and_then(|source| source.config_source_specifier);
+    match found {
+        None | Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => {}
+        Some(_) => {
+            let message =
+                "is not supported: endpoints and routes come by `ads`, or stand in the cluster or listener";
+            reader.refuse_at::<()>(field, message);
+        }
+    }
+}
+
 /// Where resources of one type come from.
 fn read_source(reader: &mut Reader, source: core::ConfigSource) -> Option<ConfigSource> {
     match source.config_source_specifier {

@@ -20,7 +20,8 @@ use super::wire::{
     text_struct,
 };
 use super::{
-    address, endpoint, health_check, limits, load_balancing, outlier, provenance, subset, upstream_http,
+    address, bootstrap, endpoint, health_check, limits, load_balancing, outlier, provenance, subset,
+    upstream_http,
 };
 use crate::cluster::{Cluster, Discovery, ServiceInfo, UpstreamTls, UpstreamTransport};
 
@@ -218,7 +219,9 @@ fn decode_discovery(
     };
     match kind {
         DiscoveryType::Eds => {
-            let service = eds.map(|eds| eds.service_name).filter(|service| !service.is_empty());
+            let eds = eds.unwrap_or_default();
+            bootstrap::only_over_ads(reader, "eds_cluster_config.eds_config", eds.eds_config);
+            let service = Some(eds.service_name).filter(|service| !service.is_empty());
             service.map(Into::into).or(name.cloned()).map(Discovery::Endpoints)
         }
         DiscoveryType::Static => match assignment {

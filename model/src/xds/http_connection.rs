@@ -12,7 +12,7 @@ use weft_proto::xds::router::Router;
 
 use super::reader::{Reader, fields};
 use super::wire::{bound, flag, over_ads, pack};
-use super::{filter, route};
+use super::{bootstrap, filter, route};
 use crate::listener::{Codec, HttpConnection, RouteSource};
 
 /// Envoy's bound on silence when none is given.
@@ -107,7 +107,10 @@ pub(super) fn decode(reader: &mut Reader, http: pb::HttpConnectionManager) -> Op
     });
     let routes = match route_specifier {
         Some(RouteSpecifier::Rds(rds)) => reader
-            .within("rds", |reader| reader.text("route_config_name", rds.route_config_name))
+            .within("rds", |reader| {
+                bootstrap::only_over_ads(reader, "config_source", rds.config_source);
+                reader.text("route_config_name", rds.route_config_name)
+            })
             .map(RouteSource::Named),
         Some(RouteSpecifier::RouteConfig(table)) => reader
             .within("route_config", |reader| route::read(reader, table))

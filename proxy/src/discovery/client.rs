@@ -1,25 +1,29 @@
-//! The stream to the control plane: Delta ADS
+//! The stream to the control plane: ADS, in its delta form or, translated, as the state of the world
 //! (<https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds>).
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::Streaming;
 use tonic::transport::Channel;
 use weft_model::snapshot::Snapshot;
 use weft_proto::type_url;
 use weft_proto::xds::Status as RpcStatus;
 use weft_proto::xds::discovery::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
-use weft_proto::xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use weft_proto::xds::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryResponse};
 
+use super::files::{Found, ResourceFile};
+use super::state_of_the_world::Translation;
 use super::status::{Origin, Status};
 use super::store::{Refused, Store};
-use super::{Discovery, DiscoverySettings, last_good};
+use super::{Discovery, DiscoverySettings, Protocol, last_good};
 
 #[cfg(test)]
 #[path = "client_tests.rs"]
@@ -29,6 +33,8 @@ mod tests;
 const INVALID_ARGUMENT: i32 = 3;
 /// A whole mesh may come in one message.
 const LARGEST_MESSAGE: usize = 256 << 20;
+/// How often it is looked whether a file is another one.
+const LOOK_AT_FILES: Duration = Duration::from_millis(500);
 
 /// Keeps the configuration fresh. Run it once, for the process' life, on the control runtime.
 #[derive(Debug)]
@@ -48,6 +54,55 @@ pub struct Client {
     writing: Option<JoinHandle<()>>,
     // Until when the table of names is waited for, once everything else is there.
     names_until: Option<Instant>,
+    files: Vec<ResourceFile>,
+    look_at_files: Option<Instant>,
+    // Files have changed what is asked for by name.
+    renew_subscriptions: bool,
+}
+
+/// Calls the control plane, in the form of ADS that it is to be asked by.
+async fn open_stream(
+    protocol: Protocol,
+    channel: Channel,
+    requests: mpsc::UnboundedReceiver<DeltaDiscoveryRequest>,
+) -> Result<Answers, tonic::Status> {
+    let mut client =
+        AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
+    let requests = UnboundedReceiverStream::new(requests);
+    match protocol {
+        Protocol::Delta => {
+            let answers = client.delta_aggregated_resources(requests).await?;
+            Ok(Answers::Delta(answers.into_inner()))
+        }
+        Protocol::StateOfTheWorld => {
+            let translation = Arc::new(Mutex::new(Translation::default()));
+            let outwards = translation.clone();
+            let requests = requests.map(move |request| locked(&outwards).request(request));
+            let answers = client.stream_aggregated_resources(requests).await?;
+            Ok(Answers::StateOfTheWorld(answers.into_inner(), translation))
+        }
+    }
+}
+
+/// The answers of a stream, in either form of ADS.
+enum Answers {
+    Delta(Streaming<DeltaDiscoveryResponse>),
+    StateOfTheWorld(Streaming<DiscoveryResponse>, Arc<Mutex<Translation>>),
+}
+
+impl Answers {
+    async fn next(&mut self) -> Result<Option<DeltaDiscoveryResponse>, tonic::Status> {
+        match self {
+            Self::Delta(answers) => answers.message().await,
+            Self::StateOfTheWorld(answers, translation) => {
+                Ok(answers.message().await?.map(|answer| locked(translation).response(answer)))
+            }
+        }
+    }
+}
+
+fn locked(translation: &Mutex<Translation>) -> MutexGuard<'_, Translation> {
+    translation.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why a stream ended.
@@ -72,7 +127,14 @@ impl Client {
         let (sender, changed) = watch::channel(0);
         let status = Arc::new(Status::default());
         let discovery = Discovery { snapshot: snapshot.clone(), changed, status: status.clone() };
-        let store = Store::new(settings.warming);
+        let mut store = Store::new(settings.warming);
+        store.fix(&settings.fixed);
+        for url in [type_url::CLUSTER, type_url::LISTENER, type_url::NAME_TABLE] {
+            if !settings.asked.contains(&url) && !settings.files.iter().any(|(of, _)| *of == url) {
+                store.expect_nothing(url);
+            }
+        }
+        let files = settings.files.iter().map(|(url, path)| ResourceFile::new(path.clone(), url)).collect();
         let mut client = Self {
             settings,
             store,
@@ -85,8 +147,14 @@ impl Client {
             unwritten: false,
             writing: None,
             names_until: None,
+            files,
+            look_at_files: None,
+            renew_subscriptions: false,
         };
         client.load_last_good();
+        if !client.files.is_empty() || !client.settings.fixed.is_empty() {
+            client.look_at_files();
+        }
         (discovery, client)
     }
 
@@ -114,9 +182,40 @@ impl Client {
                     () = tokio::time::sleep_until(again) => break,
                     () = sleep_until(self.look_again) => self.publish(),
                     () = sleep_until(self.write_at) => self.write(),
+                    () = sleep_until(self.look_at_files) => self.look_at_files(),
                 }
             }
         }
+    }
+
+    /// Without a control plane: reads files again when they change, for ever.
+    pub async fn run_alone(mut self) {
+        loop {
+            tokio::select! {
+                () = sleep_until(self.look_again) => self.publish(),
+                () = sleep_until(self.write_at) => self.write(),
+                () = sleep_until(self.look_at_files) => self.look_at_files(),
+            }
+        }
+    }
+
+    /// Takes in what files say that are others than before. What cannot be used leaves in force what was.
+    fn look_at_files(&mut self) {
+        let mut files = std::mem::take(&mut self.files);
+        for file in &mut files {
+            match file.look() {
+                Found::Same => {}
+                Found::Changed(answer) => {
+                    let result = self.store.apply(&answer, None);
+                    self.note(&answer, result.as_ref().err());
+                    self.renew_subscriptions = true;
+                }
+                Found::Unusable(why) => tracing::error!("what was read before stays in force: {why}"),
+            }
+        }
+        self.look_at_files = (!files.is_empty()).then(|| Instant::now() + LOOK_AT_FILES);
+        self.files = files;
+        self.publish();
     }
 
     /// Full jitter: anything up to the wait that doubles with each failure.
@@ -130,10 +229,9 @@ impl Client {
         let (requests, receiver) = mpsc::unbounded_channel();
         let mut stream = Stream { requests, asked: HashMap::new(), withheld: Vec::new() };
         self.open(&mut stream);
-        let mut client =
-            AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
-        let call = client.delta_aggregated_resources(UnboundedReceiverStream::new(receiver));
-        tokio::pin!(call);
+        self.renew_subscriptions = false;
+        let call = open_stream(self.settings.protocol, channel, receiver);
+        let mut call = Box::pin(call);
         let opened = loop {
             tokio::select! {
                 opened = &mut call => break opened,
@@ -142,7 +240,7 @@ impl Client {
             }
         };
         let mut answers = match opened {
-            Ok(answers) => answers.into_inner(),
+            Ok(answers) => answers,
             Err(status) => return StreamEnd { trouble: describe(&status), answered: false },
         };
         self.status.update(|stream| {
@@ -153,7 +251,7 @@ impl Client {
         let mut answered = false;
         loop {
             tokio::select! {
-                answer = answers.message() => match answer {
+                answer = answers.next() => match answer {
                     Ok(Some(answer)) => {
                         answered = true;
                         self.take(&mut stream, &answer);
@@ -168,6 +266,13 @@ impl Client {
                     self.acknowledge(&mut stream);
                 }
                 () = sleep_until(self.write_at) => self.write(),
+                () = sleep_until(self.look_at_files) => {
+                    self.look_at_files();
+                    if std::mem::take(&mut self.renew_subscriptions) {
+                        self.subscribe_by_name(&mut stream);
+                    }
+                    self.acknowledge(&mut stream);
+                }
             }
         }
     }
@@ -177,11 +282,13 @@ impl Client {
         let endpoints = self.store.endpoint_names();
         let routes = self.store.route_names();
         let by_name = [(type_url::ENDPOINT, endpoints), (type_url::ROUTE, routes)];
-        let mut node = Some(self.settings.node.to_proto());
+        let mut node = Some(self.settings.node.clone());
         for url in type_url::IN_ORDER {
             let named = by_name.iter().find(|(named, _)| *named == url).map(|(_, names)| names);
             // Asking for nothing at all stands for "everything" where a type is not asked for by name.
-            if named.is_some_and(BTreeSet::is_empty) {
+            if named.is_some_and(BTreeSet::is_empty)
+                || (named.is_none() && !self.settings.asked.contains(&url))
+            {
                 continue;
             }
             let names = named.cloned().unwrap_or_default();
@@ -205,8 +312,7 @@ impl Client {
         let wanted = by_name.then(|| stream.asked.get(answer.type_url.as_str()).unwrap_or(&nothing));
         let result = self.store.apply(answer, wanted);
         // Asked for first, so that no request for endpoints waits behind an acknowledgement.
-        self.subscribe(stream, type_url::ENDPOINT, self.store.endpoint_names());
-        self.subscribe(stream, type_url::ROUTE, self.store.route_names());
+        self.subscribe_by_name(stream);
         self.publish();
         self.note(answer, result.as_ref().err());
         stream.withheld.push(DeltaDiscoveryRequest {
@@ -255,6 +361,11 @@ impl Client {
         });
     }
 
+    fn subscribe_by_name(&mut self, stream: &mut Stream) {
+        self.subscribe(stream, type_url::ENDPOINT, self.store.endpoint_names());
+        self.subscribe(stream, type_url::ROUTE, self.store.route_names());
+    }
+
     /// Asks for names that are newly wanted, and says which are not wanted any more.
     fn subscribe(&mut self, stream: &mut Stream, url: &'static str, wanted: BTreeSet<String>) {
         let asked = stream.asked.entry(url).or_default();
@@ -285,7 +396,8 @@ impl Client {
             self.changed.send_replace(version);
         }
         if self.is_complete(now) {
-            self.status.configured(Origin::ControlPlane);
+            let origin = if self.settings.asked.is_empty() { Origin::File } else { Origin::ControlPlane };
+            self.status.configured(origin);
             if std::mem::take(&mut self.unwritten) && self.settings.state_dir.is_some() {
                 self.write_at.get_or_insert(now + self.settings.write_after);
             }

@@ -7,9 +7,11 @@
 //! What was accepted is kept on disk, so that a proxy that starts while no control plane answers serves as before.
 
 mod client;
+mod files;
 mod last_good;
 mod node;
 mod status;
+mod state_of_the_world;
 mod store;
 mod warming;
 
@@ -21,18 +23,39 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use weft_model::snapshot::Snapshot;
+use weft_model::xds::Resource;
+use weft_proto::type_url;
+use weft_proto::xds::core;
 
 pub use client::Client;
+pub(crate) use files::Stamp;
 pub use last_good::{LastGoodError, write as write_resources};
 pub use node::Node;
 pub use status::{Origin, Refusal, Status, StreamStatus};
 pub use store::{Refused, Store};
 
+/// The forms of ADS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// What changed is sent.
+    Delta,
+    /// The state of the world is sent, each time.
+    StateOfTheWorld,
+}
+
 /// What the client needs to know.
 #[derive(Clone, Debug)]
 pub struct DiscoverySettings {
     /// Who asks.
-    pub node: Node,
+    pub node: core::Node,
+    /// How a control plane is asked.
+    pub protocol: Protocol,
+    /// Types whose resources are all asked for at a control plane.
+    pub asked: Vec<&'static str>,
+    /// Files with all resources of a type.
+    pub files: Vec<(&'static str, PathBuf)>,
+    /// Resources that never change, and are served beside all others.
+    pub fixed: Vec<Resource>,
     /// The accepted resources are kept at `last-good` in it; none: nowhere.
     pub state_dir: Option<PathBuf>,
     /// How long a listener or route waits for what it refers to before it is served without.
@@ -46,12 +69,28 @@ pub struct DiscoverySettings {
 }
 
 impl DiscoverySettings {
-    /// With the usual times.
+    /// Of a sidecar of a mesh.
     #[must_use]
     pub fn new(node: Node, state_dir: Option<PathBuf>) -> Self {
         Self {
-            node,
+            node: node.to_proto(),
+            asked: vec![type_url::CLUSTER, type_url::LISTENER, type_url::NAME_TABLE],
             state_dir,
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for DiscoverySettings {
+    /// Asks for nothing, with the usual times.
+    fn default() -> Self {
+        Self {
+            node: core::Node::default(),
+            protocol: Protocol::Delta,
+            asked: Vec::new(),
+            files: Vec::new(),
+            fixed: Vec::new(),
+            state_dir: None,
             warming: Duration::from_secs(3),
             backoff_base: Duration::from_millis(200),
             backoff_max: Duration::from_secs(10),

@@ -63,6 +63,8 @@ pub struct Store {
     warming: Warming,
     served: Snapshot,
     changed: bool,
+    // Served beside all others; of the same name as another, this one.
+    fixed: Vec<Resource>,
 }
 
 impl Store {
@@ -75,7 +77,19 @@ impl Store {
             warming: Warming::new(warming),
             served: Snapshot::default(),
             changed: false,
+            fixed: Vec::new(),
         }
+    }
+
+    /// Serves these beside all others, for good.
+    pub(super) fn fix(&mut self, resources: &[Resource]) {
+        self.changed |= !resources.is_empty();
+        self.fixed = resources.to_vec();
+    }
+
+    /// Nothing is asked of this type, so that nothing is waited for.
+    pub(super) fn expect_nothing(&mut self, url: &'static str) {
+        self.answered.insert(url);
     }
 
     /// From now on, a listener or route waits at most so long.
@@ -150,7 +164,7 @@ impl Store {
     #[must_use]
     pub fn endpoint_names(&self) -> BTreeSet<String> {
         self.resources(type_url::CLUSTER)
-            .filter_map(|(_, resource)| match resource {
+            .filter_map(|resource| match resource {
                 Resource::Cluster(cluster) => cluster.discovery.endpoint_set().map(ToString::to_string),
                 _ => None,
             })
@@ -161,7 +175,7 @@ impl Store {
     #[must_use]
     pub fn route_names(&self) -> BTreeSet<String> {
         self.resources(type_url::LISTENER)
-            .filter_map(|(_, resource)| match resource {
+            .filter_map(|resource| match resource {
                 Resource::Listener(listener) => Some(routes_of_listener(listener)),
                 _ => None,
             })
@@ -215,7 +229,8 @@ impl Store {
         }
         self.changed = false;
         let mut accepted = Snapshot::default();
-        for resource in self.held.values().flatten().map(|(_, one)| &one.resource) {
+        let held = self.held.values().flatten().map(|(_, one)| &one.resource);
+        for resource in held.chain(&self.fixed) {
             match resource {
                 Resource::Listener(listener) => {
                     accepted.listeners.insert(listener.name.clone(), listener.clone());
@@ -239,8 +254,9 @@ impl Store {
         Published { snapshot: Some(next), look_again: self.warming.due() }
     }
 
-    fn resources(&self, url: &str) -> impl Iterator<Item = (&String, &Resource)> {
-        self.held.get(url).into_iter().flatten().map(|(name, one)| (name, &one.resource))
+    fn resources(&self, url: &str) -> impl Iterator<Item = &Resource> {
+        let held = self.held.get(url).into_iter().flatten().map(|(_, one)| &one.resource);
+        held.chain(self.fixed.iter().filter(move |resource| resource.type_url() == url))
     }
 }
 

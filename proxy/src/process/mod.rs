@@ -32,6 +32,7 @@ use crate::tls::{ServerAcceptor, TlsContexts};
 use crate::upstream::UpstreamSettings;
 use crate::worker::{Limits, Shared, WorkerHandle};
 
+mod ads;
 mod pages;
 mod secrets;
 mod telemetry;
@@ -110,26 +111,27 @@ async fn start_and_wait(
     // First of all, so that no signal is missed.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let contexts = Arc::new(TlsContexts::default());
     let (discovery, identity) = match &settings.source {
         Source::File { resources, identity_dir } => {
             let identity = identity_dir.as_deref().map(identity_of_directory).transpose()?;
             (Discovery::from_file(resources)?, identity)
         }
-        Source::Bootstrap(bootstrap) => (Discovery::fixed(bootstrap.snapshot()), None),
+        Source::Bootstrap(bootstrap) => {
+            contexts.prepare(bootstrap).map_err(|mistakes| io::Error::other(mistakes.join("; ")))?;
+            (ads::by_bootstrap(bootstrap, &contexts)?, None)
+        }
         Source::ControlPlane { .. } => {
             let (discovery, identity) = control_plane(settings)?;
             (discovery, Some(identity))
         }
     };
     let telemetry = telemetry::set_up(settings, &discovery, identity.as_ref())?;
-    let mut shared = shared(settings, drain, discovery, identity, &telemetry);
+    let mut shared = shared(settings, drain, discovery, identity, contexts, &telemetry);
     // A connection that is passed on needs two; some are needed for everything else.
     let room = open_files.saturating_sub(OTHER_FILES) / 2;
     shared.limits.max_connections = shared.limits.max_connections.min(room.max(1));
     let shared = Arc::new(shared);
-    if let Source::Bootstrap(bootstrap) = &settings.source {
-        shared.contexts.prepare(bootstrap).map_err(|mistakes| io::Error::other(mistakes.join("; ")))?;
-    }
     tokio::spawn(secrets::watch(shared.contexts.clone()));
     let workers: Result<Vec<_>, _> =
         (0..settings.concurrency).map(|number| WorkerHandle::start(shared.clone(), number)).collect();
@@ -268,10 +270,10 @@ fn shared(
     drain: &Drain,
     discovery: Discovery,
     identity: Option<Identity>,
+    contexts: Arc<TlsContexts>,
     telemetry: &Telemetry,
 ) -> Shared {
     let telemetry = telemetry.clone();
-    let contexts = Arc::new(TlsContexts::default());
     Shared {
         discovery,
         acceptor: identity.clone().map(ServerAcceptor::new),

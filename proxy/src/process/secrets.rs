@@ -1,38 +1,16 @@
 //! Files of secrets are read again when they change.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::discovery::Stamp;
 use crate::tls::TlsContexts;
 
 /// How often it is looked whether a file is another one. Whoever rotates a certificate leaves the old one valid for
 /// longer.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// What tells a file from the one that was there before, whether it was written or moved there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    modified: (i64, i64),
-    length: u64,
-}
-
-impl Stamp {
-    /// None: there is no such file now.
-    fn of(path: &Path) -> Option<Self> {
-        let found = std::fs::metadata(path).ok()?;
-        Some(Self {
-            device: found.dev(),
-            inode: found.ino(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            length: found.len(),
-        })
-    }
-}
 
 /// Looks for ever. A link that leads elsewhere, as Kubernetes' mounts change, is another file.
 pub(super) async fn watch(contexts: Arc<TlsContexts>) {
