@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 profile=${1:-release} tag=${2:-$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)}
 case $profile in
 release) folder=target/release; cargo build --release --workspace --bins ;;
-dev) folder=target/debug; cargo build --workspace --bins ;;
+# All targets, as the tests are built: with other targets cargo would choose other features and build everything once more.
+dev) folder=target/debug; cargo build --workspace --all-targets ;;
 *) echo "usage: scripts/images.sh [release|dev] [TAG]" >&2; exit 2 ;;
 esac
 out=target/images

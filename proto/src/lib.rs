@@ -41,6 +41,11 @@ pub mod istio {
 
 /// The xDS v3 types.
 pub mod xds {
+    /// Where access logs go.
+    pub mod access_loggers {
+        pub use envoy_types::pb::envoy::extensions::access_loggers::file::v3 as file;
+        pub use envoy_types::pb::envoy::extensions::access_loggers::stream::v3 as stream;
+    }
     pub use envoy_types::pb::envoy::config::accesslog::v3 as accesslog;
     pub use envoy_types::pb::envoy::config::bootstrap::v3 as bootstrap;
     pub use envoy_types::pb::envoy::config::cluster::v3 as cluster;

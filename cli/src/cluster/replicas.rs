@@ -20,6 +20,10 @@ use crate::command::{CommandError, FAILED, NOT_UP};
 use crate::install::names::{NAMESPACE, port};
 use crate::runtime::client::sized;
 
+#[cfg(test)]
+#[path = "replicas_tests.rs"]
+mod tests;
+
 /// Which pods are the control plane's, whatever their revision.
 const SELECTOR: &str = "app.kubernetes.io/name=weft,app.kubernetes.io/component=control-plane";
 
@@ -77,11 +81,11 @@ impl Cluster {
     /// When none is ready.
     pub(super) async fn reach_replicas(&self) -> Result<(Vec<Replica>, Vec<CommandError>), CommandError> {
         let pods = self.control_plane_pods().await?;
-        let ready: Vec<&Pod> = pods.iter().filter(|pod| is_ready(pod)).collect();
-        if ready.is_empty() {
+        let askable = askable(&pods);
+        if askable.is_empty() {
             return Err(self.no_replica(&pods));
         }
-        let reached = join_all(ready.iter().map(|pod| self.replica(name(pod)))).await;
+        let reached = join_all(askable.iter().map(|pod| self.replica(name(pod)))).await;
         let (mut replicas, mut errors) = (Vec::new(), Vec::new());
         for result in reached {
             match result {
@@ -217,7 +221,20 @@ pub fn name(pod: &Pod) -> &str {
 /// Whether a pod's readiness says yes, and it is not about to go.
 #[must_use]
 pub fn is_ready(pod: &Pod) -> bool {
+    has(pod, "Ready")
+}
+
+/// The pods that are ready. When none is, those whose containers are: after the API server was away, Kubernetes takes
+/// every pod for not ready until it hears of the nodes again, and such pods answer as they did before.
+fn askable(pods: &[Pod]) -> Vec<&Pod> {
+    let those = |condition: &str| pods.iter().filter(|pod| has(pod, condition)).collect::<Vec<_>>();
+    let ready = those("Ready");
+    if ready.is_empty() { those("ContainersReady") } else { ready }
+}
+
+/// Whether a condition of a pod holds, and it is not about to go.
+fn has(pod: &Pod, condition: &str) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     pod.metadata.deletion_timestamp.is_none()
-        && conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        && conditions.into_iter().any(|it| it.type_ == condition && it.status == "True")
 }

@@ -109,6 +109,27 @@ fn where_dynamic_resources_come_from_is_read() {
     );
 }
 
+const LOG: &str = "          access_log:
+          - name: file
+            typed_config:
+              '@type': type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+              path: /tmp/log
+              log_format: {json_format: {b: '%RESPONSE_CODE%', a: [1, true]}}
+          http_filters:
+";
+
+#[test]
+fn an_access_log_is_read_and_two_that_differ_are_refused() {
+    let text = GOOD.replace("          http_filters:\n", LOG);
+    let format = LogFormat::Json(serde_json::json!({"a": [1.0, true], "b": "%RESPONSE_CODE%"}));
+    let expected = AccessLog { path: Some("/tmp/log".into()), format };
+    assert_eq!(read(&text).unwrap().bootstrap.access_log, Some(expected));
+    let second = text.split("  - address:").nth(1).unwrap().split("  clusters:").next().unwrap().to_owned();
+    let second = second.replace("/tmp/log", "/dev/stdout").replace("port_value: 10000", "port_value: 10001");
+    let both = text.replace("  clusters:\n", &format!("  - address:{second}  clusters:\n"));
+    assert!(mistakes(&both)[0].contains("static_resources.listeners: write different access logs"));
+}
+
 #[test]
 fn what_is_no_yaml_is_told_with_its_place() {
     assert!(mistakes("node: {id: a\nadmin: [").iter().all(|it| it.contains("not valid YAML")));

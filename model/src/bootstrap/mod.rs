@@ -32,12 +32,34 @@ pub struct Bootstrap {
     pub node: NodeInfo,
     /// Where the admin endpoint listens; none: there is none.
     pub admin: Option<SocketAddr>,
+    /// What requests and connections are logged to; none: nothing is.
+    pub access_log: Option<AccessLog>,
     /// In the order of the file.
     pub listeners: Vec<Arc<Listener>>,
     /// In the order of the file.
     pub clusters: Vec<Arc<Cluster>>,
     /// What comes later, and changes.
     pub dynamic: Dynamic,
+}
+
+/// Where lines of an access log go, and what they say.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AccessLog {
+    /// A file; none: standard output.
+    pub path: Option<PathBuf>,
+    /// What a line says.
+    pub format: LogFormat,
+}
+
+/// What a line of an access log says.
+#[derive(Clone, PartialEq, Debug)]
+pub enum LogFormat {
+    /// The proxy's own default.
+    Default,
+    /// Text with Envoy's operators.
+    Text(String),
+    /// JSON with Envoy's operators in its texts.
+    Json(serde_json::Value),
 }
 
 /// Who a proxy is, to its control plane.

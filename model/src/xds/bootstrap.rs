@@ -73,6 +73,12 @@ fn read(reader: &mut Reader, bootstrap: pb::Bootstrap) -> Option<Bootstrap> {
     if let Some(dynamic) = dynamic_resources {
         found.dynamic = reader.within("dynamic_resources", |reader| read_dynamic(reader, dynamic));
     }
+    let mut logs = reader.logs();
+    if logs.len() > 1 {
+        let message = "write different access logs, which is not supported: one process writes one";
+        reader.within("static_resources", |reader| reader.refuse_at::<()>("listeners", message));
+    }
+    found.access_log = logs.pop();
     check_references(reader, &found);
     Some(found)
 }

@@ -12,7 +12,7 @@ use weft_proto::xds::router::Router;
 
 use super::reader::{Reader, fields};
 use super::wire::{bound, flag, over_ads, pack};
-use super::{bootstrap, filter, route};
+use super::{access_log, bootstrap, filter, route};
 use crate::listener::{Codec, HttpConnection, RouteSource};
 
 /// Envoy's bound on silence when none is given.
@@ -62,12 +62,12 @@ fn router() -> pb::HttpFilter {
 pub(super) fn decode(reader: &mut Reader, http: pb::HttpConnectionManager) -> Option<HttpConnection> {
     fields!(reader, http => pb::HttpConnectionManager {
         codec_type, stat_prefix, http_filters, stream_idle_timeout, forward_client_cert_details, upgrade_configs,
-        route_specifier;
+        access_log, route_specifier;
         // Limits, normalization and identification of requests are the proxy's own rules.
         ignored: tracing, common_http_protocol_options, http1_safe_max_connection_duration, http_protocol_options,
             http2_protocol_options, http3_protocol_options, server_name, server_header_transformation,
             max_request_headers_kb, stream_flush_timeout, request_headers_timeout, drain_timeout,
-            drain_timeout_jitter, delayed_close_timeout, access_log, access_log_flush_interval,
+            drain_timeout_jitter, delayed_close_timeout, access_log_flush_interval,
             flush_access_log_on_new_request, access_log_options, use_remote_address, xff_num_trusted_hops,
             internal_address_config, skip_xff_append, via, generate_request_id, preserve_external_request_id,
             always_set_request_id_in_response, set_current_client_cert_details, proxy_100_continue,
@@ -79,6 +79,7 @@ pub(super) fn decode(reader: &mut Reader, http: pb::HttpConnectionManager) -> Op
             strip_matching_host_port, path_normalization_options, strip_trailing_host_dot,
             typed_header_validation_config, append_x_forwarded_port, forward_proto_config, strip_port_mode
     });
+    access_log::read(reader, access_log);
     let codec = match CodecType::try_from(codec_type) {
         Ok(CodecType::Auto) => Some(Codec::Auto),
         Ok(CodecType::Http1) => Some(Codec::Http1),

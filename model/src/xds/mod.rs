@@ -28,6 +28,7 @@ mod route_action;
 mod route_match;
 mod tls;
 mod tls_context;
+mod access_log;
 mod http_connection;
 mod tcp_proxy;
 mod upstream_http;

@@ -7,6 +7,7 @@ use prost::{Message, Name};
 use weft_proto::xds::protobuf::{self, Any};
 
 use super::tls_context::Secrets;
+use crate::bootstrap::AccessLog;
 
 /// All that is wrong with one resource; never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,6 +71,7 @@ pub(super) struct Reader {
     notes: Option<Vec<Mistake>>,
     // Those of a bootstrap.
     secrets: Secrets,
+    logs: Vec<AccessLog>,
 }
 
 impl Reader {
@@ -106,6 +108,25 @@ impl Reader {
     /// From now on these can be referred to.
     pub(super) fn know(&mut self, secrets: Secrets) {
         self.secrets = secrets;
+    }
+
+    /// Whether it is a bootstrap that is read, and not what a control plane sends.
+    pub(super) fn is_of_bootstrap(&self) -> bool {
+        self.notes.is_some()
+    }
+
+    /// Takes in logs of a listener.
+    pub(super) fn know_logs(&mut self, logs: Vec<AccessLog>) {
+        for log in logs {
+            if !self.logs.contains(&log) {
+                self.logs.push(log);
+            }
+        }
+    }
+
+    /// All logs that differ.
+    pub(super) fn logs(&mut self) -> Vec<AccessLog> {
+        std::mem::take(&mut self.logs)
     }
 
     /// A secret of the bootstrap.

@@ -9,7 +9,7 @@ use weft_proto::xds::tcp_proxy::tcp_proxy::{
 
 use super::reader::{Reader, fields};
 use super::wire::bound;
-use super::{hash_policy, subset};
+use super::{access_log, hash_policy, subset};
 use crate::cluster::ClusterName;
 use crate::listener::TcpProxy;
 use crate::route::WeightedCluster;
@@ -48,14 +48,15 @@ pub(super) fn encode(tcp: &TcpProxy) -> pb::TcpProxy {
 
 pub(super) fn decode(reader: &mut Reader, tcp: pb::TcpProxy) -> Option<TcpProxy> {
     fields!(reader, tcp => pb::TcpProxy {
-        stat_prefix, idle_timeout, cluster_specifier, hash_policy, metadata_match;
-        ignored: access_log, access_log_flush_interval, flush_access_log_on_connected, access_log_options,
+        access_log, stat_prefix, idle_timeout, cluster_specifier, hash_policy, metadata_match;
+        ignored: access_log_flush_interval, flush_access_log_on_connected, access_log_options,
             max_connect_attempts, backoff_options, check_drain_close;
         refused: on_demand, downstream_idle_timeout, upstream_idle_timeout,
             tunneling_config, max_downstream_connection_duration,
             max_downstream_connection_duration_jitter_percentage, proxy_protocol_tlvs,
             proxy_protocol_tlv_merge_policy, upstream_connect_mode, max_early_data_bytes
     });
+    access_log::read(reader, access_log);
     let stat_prefix = reader.text("stat_prefix", stat_prefix);
     let idle_timeout = match idle_timeout {
         None => Some(DEFAULT_IDLE_TIMEOUT),

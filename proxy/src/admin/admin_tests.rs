@@ -203,23 +203,72 @@ async fn it_is_ready_from_the_configuration_until_it_drains() {
 #[tokio::test]
 async fn the_configuration_is_shown_by_name_with_where_it_came_from() {
     let (doors, _running) = open(state(snapshot())).await;
-    let answer = ask(doors.admin, Method::GET, "/config_dump").await;
-    assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
-    let dump: Value = serde_json::from_str(&answer.body).unwrap();
-    let kinds: Vec<&str> =
-        dump["configs"].as_array().unwrap().iter().map(|c| c["@type"].as_str().unwrap()).collect();
-    for kind in ["ClustersConfigDump", "ListenersConfigDump", "RoutesConfigDump", "EndpointsConfigDump"] {
-        assert!(kinds.contains(&format!("type.googleapis.com/envoy.admin.v3.{kind}").as_str()), "{kinds:?}");
+    let shown = async |path: &str| {
+        let answer = ask(doors.admin, Method::GET, path).await;
+        assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
+        let dump: Value = serde_json::from_str(&answer.body).unwrap();
+        dump["configs"].as_array().unwrap().clone()
+    };
+    let dump = shown("/config_dump?include_eds").await;
+    let kinds: Vec<&str> = dump.iter().map(|config| config["@type"].as_str().unwrap()).collect();
+    let expected = ["Bootstrap", "Clusters", "Listeners", "Routes", "Endpoints"]
+        .map(|kind| format!("type.googleapis.com/envoy.admin.v3.{kind}ConfigDump"));
+    assert_eq!(kinds, expected);
+    // Every resource is a message that Envoy's own descriptors know, in the form that Envoy shows it in.
+    let cluster = &dump[1]["static_clusters"][0]["cluster"];
+    assert_eq!(cluster["@type"], "type.googleapis.com/envoy.config.cluster.v3.Cluster");
+    assert_eq!(cluster["name"], "a");
+    assert!(cluster["metadata"].to_string().contains("DestinationRule"), "{cluster}");
+    let route = &dump[3]["static_route_configs"][0]["route_config"];
+    assert_eq!(route["virtual_hosts"][0]["routes"][0]["route"]["cluster"], "a");
+    assert_eq!(dump[4]["static_endpoint_configs"][0]["endpoint_config"]["cluster_name"], "a");
+
+    let one = shown("/config_dump?resource=static_clusters").await;
+    assert_eq!(one.len(), 1);
+    assert_eq!(one[0]["@type"], "type.googleapis.com/envoy.admin.v3.ClustersConfigDump.StaticCluster");
+    let none = shown("/config_dump?name_regex=b.*").await;
+    assert_eq!(none[1]["static_clusters"], Value::Null);
+    let broken = ask(doors.admin, Method::GET, "/config_dump?name_regex=(").await;
+    assert_eq!(broken.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn clusters_are_shown_with_their_hosts_as_text_and_as_json() {
+    let mut state = state(snapshot());
+    let host = crate::upstream::HostStats {
+        address: "10.0.0.7:80".parse().unwrap(),
+        requests: 2,
+        connections: 3,
+        ejected: true,
+        checked: Some(false),
+    };
+    let stats = crate::upstream::ClusterStats {
+        cluster: "a".into(),
+        endpoints: 1,
+        ejected: 1,
+        connections: 3,
+        requests: 2,
+        retries: 0,
+        overflows: 0,
+        hosts: vec![host],
+    };
+    state.clusters = Arc::new(move || vec![stats.clone()]);
+    let (doors, _running) = open(state).await;
+    let text = ask(doors.admin, Method::GET, "/clusters").await.body;
+    for line in [
+        "a::default_priority::max_connections::",
+        "a::added_via_api::false\n",
+        "a::10.0.0.7:80::cx_active::3\n",
+        "a::10.0.0.7:80::rq_active::2\n",
+        "a::10.0.0.7:80::health_flags::/failed_active_hc/failed_outlier_check\n",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
     }
-    let cluster = &dump["configs"][0]["dynamic_active_clusters"][0];
-    assert_eq!(cluster["cluster"]["name"], "a");
-    assert!(cluster["version_info"].is_string());
-    let origin = &cluster["cluster"]["provenance"][0];
-    assert_eq!(origin["object"]["kind"], "DestinationRule");
-    assert_eq!((&origin["generation"], &origin["field"]), (&Value::from(2), &"spec.trafficPolicy".into()));
-    let route = &dump["configs"][2]["dynamic_route_configs"][0]["route_config"];
-    assert_eq!(route["virtual_hosts"][0]["routes"][0]["action"]["route"]["clusters"][0]["name"], "a");
-    assert_eq!(dump["configs"][3]["dynamic_endpoint_configs"][0]["endpoint_config"]["cluster_name"], "a");
+    let answer = ask(doors.admin, Method::GET, "/clusters?format=json").await;
+    let json: Value = serde_json::from_str(&answer.body).unwrap();
+    let host = &json["cluster_statuses"][0]["host_statuses"][0];
+    assert_eq!(host["address"]["socket_address"]["port_value"], 80);
+    assert_eq!(host["health_status"]["failed_outlier_check"], true);
 }
 
 #[tokio::test]

@@ -1,66 +1,150 @@
-//! The configuration that is served, in the shape of Envoy's `/config_dump`, as the model sees it: what was ignored
-//! when it was decoded is not shown, and where each rule came from is.
+//! The configuration that is served, in the shape of Envoy's `/config_dump`
+//! (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump.proto>), so that tools that read Envoy's read
+//! ours. Resources stand in it as they would travel: what was ignored when they came is not shown, and where each rule
+//! came from is, in its metadata.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use serde_json::{Value, json};
-use weft_model::cluster::Cluster;
-use weft_model::describe;
-use weft_model::snapshot::Snapshot;
-use weft_proto::type_url;
+use regex::Regex;
+use serde_json::{Map, Value, json};
+use weft_model::json::Messages;
+use weft_model::xds::Resource;
 
 use super::AdminState;
 
 type Versions = BTreeMap<(String, String), String>;
 
-/// Everything.
-pub(super) fn config(state: &AdminState) -> Value {
+/// What of the configuration is wanted.
+#[derive(Default)]
+pub(super) struct Wanted<'a> {
+    /// With endpoints: `include_eds`.
+    pub(super) endpoints: bool,
+    /// One list only, such as `dynamic_listeners`: `resource`.
+    pub(super) list: Option<&'a str>,
+    /// Those whose names match: `name_regex`.
+    pub(super) names: Option<Regex>,
+}
+
+/// One kind of resources.
+struct Kind {
+    /// The message that holds them.
+    message: &'static str,
+    /// Its list of those that stand in the bootstrap, and of those that came later.
+    lists: [&'static str; 2],
+    /// What a resource is called in an entry of the lists.
+    field: &'static str,
+}
+
+const CLUSTERS: Kind = Kind {
+    message: "ClustersConfigDump",
+    lists: ["static_clusters", "dynamic_active_clusters"],
+    field: "cluster",
+};
+const LISTENERS: Kind = Kind {
+    message: "ListenersConfigDump",
+    lists: ["static_listeners", "dynamic_listeners"],
+    field: "listener",
+};
+const ROUTES: Kind = Kind {
+    message: "RoutesConfigDump",
+    lists: ["static_route_configs", "dynamic_route_configs"],
+    field: "route_config",
+};
+const ENDPOINTS: Kind = Kind {
+    message: "EndpointsConfigDump",
+    lists: ["static_endpoint_configs", "dynamic_endpoint_configs"],
+    field: "endpoint_config",
+};
+
+/// Everything that is wanted.
+pub(super) fn config(state: &AdminState, wanted: &Wanted<'_>) -> Value {
     let snapshot = state.discovery.snapshot.load();
-    let versions = state.discovery.status.versions();
-    let mut clusters: Vec<_> = snapshot.clusters.values().collect();
-    clusters.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut routes: Vec<_> = snapshot.routes.values().collect();
-    routes.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut endpoints: Vec<_> = snapshot.endpoints.values().collect();
-    endpoints.sort_by(|a, b| a.cluster.cmp(&b.cluster));
-    let clusters = clusters.into_iter().map(|one| {
-        json!({ "version_info": version(&versions, type_url::CLUSTER, &one.name), "cluster": describe::cluster(one) })
+    let dump = Dump { messages: Messages::envoy(), versions: state.discovery.status.versions(), wanted };
+    let mut kinds = vec![
+        (CLUSTERS, snapshot.clusters.values().cloned().map(Resource::Cluster).collect()),
+        (LISTENERS, snapshot.listeners.values().cloned().map(Resource::Listener).collect()),
+        (ROUTES, snapshot.routes.values().cloned().map(Resource::Routes).collect::<Vec<_>>()),
+    ];
+    if wanted.endpoints {
+        kinds.push((ENDPOINTS, snapshot.endpoints.values().cloned().map(Resource::Endpoints).collect()));
+    }
+    if let Some(list) = wanted.list {
+        let listed = kinds.into_iter().flat_map(|(kind, resources)| dump.list(&kind, resources, list));
+        return json!({ "configs": listed.collect::<Vec<_>>() });
+    }
+    let bootstrap = json!({
+        "@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump",
+        "bootstrap": { "node": { "id": state.node, "user_agent_name": "weft-proxy" } },
     });
-    let listeners = snapshot.listeners.values().map(|one| {
-        let version = version(&versions, type_url::LISTENER, &one.name);
-        json!({ "name": one.name, "active_state": { "version_info": version, "listener": describe::listener(one) } })
-    });
-    let routes = routes.into_iter().map(|one| {
-        json!({ "version_info": version(&versions, type_url::ROUTE, &one.name), "route_config": describe::routes(one) })
-    });
-    let endpoints = endpoints.into_iter().map(|one| {
-        let version = version(&versions, type_url::ENDPOINT, &one.cluster);
-        json!({ "version_info": version, "endpoint_config": describe::endpoints(one) })
-    });
-    json!({ "configs": [
-        { "@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump",
-          "dynamic_active_clusters": clusters.collect::<Vec<_>>() },
-        { "@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump",
-          "dynamic_listeners": listeners.collect::<Vec<_>>() },
-        { "@type": "type.googleapis.com/envoy.admin.v3.RoutesConfigDump",
-          "dynamic_route_configs": routes.collect::<Vec<_>>() },
-        { "@type": "type.googleapis.com/envoy.admin.v3.EndpointsConfigDump",
-          "dynamic_endpoint_configs": endpoints.collect::<Vec<_>>() },
-    ]})
+    let kinds = kinds.into_iter().map(|(kind, resources)| dump.kind(&kind, resources));
+    json!({ "configs": std::iter::once(bootstrap).chain(kinds).collect::<Vec<_>>() })
 }
 
-/// Each cluster with its endpoints.
-pub(super) fn clusters(snapshot: &Snapshot) -> Vec<Value> {
-    let mut clusters: Vec<_> = snapshot.clusters.values().collect();
-    clusters.sort_by(|a, b| a.name.cmp(&b.name));
-    let status = |cluster: &Arc<Cluster>| {
-        let endpoints = snapshot.endpoints_of(cluster);
-        json!({ "name": cluster.name, "endpoints": endpoints.as_deref().map(describe::endpoints) })
-    };
-    clusters.into_iter().map(status).collect()
+struct Dump<'a> {
+    messages: Messages,
+    versions: Versions,
+    wanted: &'a Wanted<'a>,
 }
 
-fn version(versions: &Versions, url: &str, name: &str) -> String {
-    versions.get(&(url.to_owned(), name.to_owned())).cloned().unwrap_or_default()
+impl Dump<'_> {
+    /// Resources that came later, with their versions; the others have none.
+    fn version(&self, resource: &Resource) -> Option<&String> {
+        self.versions.get(&(resource.type_url().to_owned(), resource.name().to_owned()))
+    }
+
+    fn entries(&self, kind: &Kind, mut resources: Vec<Resource>) -> [Vec<Value>; 2] {
+        if let Some(names) = &self.wanted.names {
+            resources.retain(|resource| names.is_match(resource.name()));
+        }
+        resources.sort_by(|a, b| a.name().cmp(b.name()));
+        let mut entries = [Vec::new(), Vec::new()];
+        for resource in &resources {
+            let shown = self.messages.show(&resource.encode());
+            let entry = match self.version(resource) {
+                None => json!({ kind.field: shown }),
+                // A listener that is being replaced would stand beside this one.
+                Some(version) if kind.field == LISTENERS.field => {
+                    let state = json!({ "version_info": version, kind.field: shown });
+                    json!({ "name": resource.name(), "active_state": state })
+                }
+                Some(version) => json!({ "version_info": version, kind.field: shown }),
+            };
+            entries[usize::from(self.version(resource).is_some())].push(entry);
+        }
+        entries
+    }
+
+    fn kind(&self, kind: &Kind, resources: Vec<Resource>) -> Value {
+        let mut message = Map::new();
+        let name = format!("type.googleapis.com/envoy.admin.v3.{}", kind.message);
+        message.insert("@type".to_owned(), name.into());
+        for (list, entries) in kind.lists.iter().zip(self.entries(kind, resources)) {
+            if !entries.is_empty() {
+                message.insert((*list).to_owned(), entries.into());
+            }
+        }
+        Value::Object(message)
+    }
+
+    /// The entries of one list, each with its own type, as Envoy gives them when one is asked for.
+    fn list(&self, kind: &Kind, resources: Vec<Resource>, list: &str) -> Vec<Value> {
+        let types = ["Static", "Dynamic"];
+        let entry_name = kind.message.trim_end_matches("sConfigDump");
+        let mut found = Vec::new();
+        for ((name, entries), origin) in kind.lists.iter().zip(self.entries(kind, resources)).zip(types) {
+            if *name != list {
+                continue;
+            }
+            let suffix = if ["Route", "Endpoint"].contains(&entry_name) { "Config" } else { "" };
+            let url =
+                format!("type.googleapis.com/envoy.admin.v3.{}.{origin}{entry_name}{suffix}", kind.message);
+            found.extend(entries.into_iter().map(|mut entry| {
+                if let Some(fields) = entry.as_object_mut() {
+                    fields.shift_insert(0, "@type".to_owned(), url.clone().into());
+                }
+                entry
+            }));
+        }
+        found
+    }
 }

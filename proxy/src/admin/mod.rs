@@ -7,6 +7,7 @@
 #[cfg(test)]
 #[path = "admin_tests.rs"]
 mod tests;
+mod clusters;
 mod dump;
 mod pages;
 mod server;
@@ -19,6 +20,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use crate::discovery::Discovery;
+use crate::upstream::ClusterStats;
 
 pub use pages::{Content, Door, Page, page};
 pub(crate) use server::listen;
@@ -50,7 +52,7 @@ pub struct AdminState {
     /// Prometheus' text format.
     pub metrics: Gather,
     /// What is known of upstream clusters at run time: endpoints, connections, ejections.
-    pub clusters: Show<Value>,
+    pub clusters: Show<Vec<ClusterStats>>,
     /// Certificates and trust bundle: names, serials and times, no secrets.
     pub certificates: Show<Value>,
     /// How the workload's resolver would answer a name; none: it has no resolver of ours.
@@ -73,7 +75,7 @@ impl AdminState {
             started: SystemTime::now(),
             not_ready: Arc::new(|| None),
             metrics: Arc::new(|| Box::pin(std::future::ready(Box::new(std::iter::empty()) as Parts))),
-            clusters: Arc::new(|| Value::Null),
+            clusters: Arc::new(Vec::new),
             certificates: Arc::new(|| Value::Null),
             explain_name: None,
             log_level: Arc::new(|_| Err("the log level cannot be changed".to_owned())),

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use http::{Method, StatusCode, Uri};
 use serde_json::{Value, json};
 
-use super::{AdminState, Parts, dump};
+use super::{AdminState, Parts, clusters, dump};
 
 /// Where a request came in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,8 +54,8 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const HELP: &str = "admin commands are:
   /: this page
   /certs: certificates, without their keys
-  /clusters: endpoints of clusters, and how they do
-  /config_dump: the configuration that is served, with versions and origin
+  /clusters: endpoints of clusters, and how they do; ?format=json
+  /config_dump: the configuration that is served, with versions and origin; ?include_eds, ?resource=LIST, ?name_regex=EXPRESSION
   /dns?name=NAME: how the workload's resolver answers a name, and from what
   /drain_listeners (POST): begin to drain
   /healthz/ready, /ready: whether traffic is taken
@@ -87,9 +87,10 @@ pub async fn page(state: &AdminState, door: Door, method: &Method, uri: &Uri) ->
     match path {
         "" | "/help" => text(StatusCode::OK, HELP),
         "/ready" | "/healthz/ready" => ready(state),
-        "/config_dump" => json_page(&dump::config(state)),
+        "/config_dump" => config_dump(state, uri),
         "/listeners" => listeners(state, uri),
-        "/clusters" => clusters(state),
+        "/clusters" if parameter(uri, "format") == Some("json") => json_page(&clusters::json(state)),
+        "/clusters" => text(StatusCode::OK, &clusters::text(state)),
         "/certs" => json_page(&(state.certificates)()),
         "/dns" => names(state, uri).await,
         "/server_info" => json_page(&server_info(state)),
@@ -128,7 +129,14 @@ fn listeners(state: &AdminState, uri: &Uri) -> Page {
     let snapshot = state.discovery.snapshot.load();
     if parameter(uri, "format") == Some("json") {
         let all = snapshot.listeners.values().map(|listener| {
-            json!({ "name": listener.name, "local_addresses": listener.addresses, "bound": listener.bind })
+            let mut addresses = listener.addresses.iter().map(|address| {
+                json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } })
+            });
+            let first = addresses.next();
+            json!({
+                "name": listener.name, "local_address": first,
+                "additional_local_addresses": addresses.collect::<Vec<_>>(),
+            })
         });
         return json_page(&json!({ "listener_statuses": all.collect::<Vec<_>>() }));
     }
@@ -142,10 +150,23 @@ fn listeners(state: &AdminState, uri: &Uri) -> Page {
     text(StatusCode::OK, &body)
 }
 
-/// What is configured, and what is known at run time.
-fn clusters(state: &AdminState) -> Page {
-    let snapshot = state.discovery.snapshot.load();
-    json_page(&json!({ "cluster_statuses": dump::clusters(&snapshot), "runtime": (state.clusters)() }))
+fn config_dump(state: &AdminState, uri: &Uri) -> Page {
+    let names = parameter(uri, "name_regex").map(|text| {
+        let text = percent_encoding::percent_decode_str(text).decode_utf8_lossy();
+        regex::Regex::new(&format!("^(?:{text})$"))
+    });
+    let names = match names.transpose() {
+        Ok(names) => names,
+        Err(error) => return text(StatusCode::BAD_REQUEST, &format!("name_regex: {error}\n")),
+    };
+    let endpoints = uri.query().is_some_and(|query| {
+        query
+            .split('&')
+            .any(|it| it == "include_eds" || (it.starts_with("include_eds=") && it != "include_eds=off"))
+    });
+    let list = parameter(uri, "resource");
+    let endpoints = endpoints || list.is_some();
+    json_page(&dump::config(state, &dump::Wanted { endpoints, list, names }))
 }
 
 /// How a name would be answered.

@@ -147,13 +147,19 @@ impl EndpointState {
         self.endpoint.borrow().health == Health::Healthy && self.checked.get() != Some(false)
     }
 
+    /// What active checks say; none: there are none.
+    #[must_use]
+    pub fn checked(&self) -> Option<bool> {
+        self.checked.get()
+    }
+
     /// When it came, or became healthy again.
     pub(super) fn since(&self) -> Instant {
         self.since.get()
     }
 
     /// Learns what active checks say; none: there are none any more. Whether that changes anything.
-    pub(super) fn checked(&self, healthy: Option<bool>, now: Instant) -> bool {
+    pub(super) fn check(&self, healthy: Option<bool>, now: Instant) -> bool {
         let before = self.checked.replace(healthy);
         if before == Some(false) && healthy == Some(true) {
             self.since.set(now);

@@ -248,7 +248,7 @@ impl LoadBalancer {
 
     /// Learns what active checks say of each endpoint; none: it is not asked.
     pub fn checked(&mut self, healthy: impl Fn(&Endpoint) -> Option<bool>, now: Instant) {
-        let changes = self.endpoints.values().filter(|state| state.checked(healthy(&state.endpoint()), now));
+        let changes = self.endpoints.values().filter(|state| state.check(healthy(&state.endpoint()), now));
         if changes.count() > 0 {
             self.groups.change();
         }

@@ -1,6 +1,6 @@
 //! What the admin pages show and do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -65,31 +65,46 @@ fn unbound(shared: &Shared, workers: &[watch::Receiver<Vec<SocketAddr>>]) -> Opt
     Some(format!("not listening at {missing} yet"))
 }
 
-/// What all workers say of their clusters, by name.
-fn clusters(inquiries: &[Inquiry]) -> Value {
+/// What all workers say of their clusters, added up.
+fn clusters(inquiries: &[Inquiry]) -> Vec<ClusterStats> {
     let mut sums: BTreeMap<String, ClusterStats> = BTreeMap::new();
     for stats in inquiries.iter().filter_map(Inquiry::upstream_stats).flatten() {
         match sums.get_mut(&*stats.cluster) {
-            Some(sum) => {
-                // Every worker knows all endpoints; each ejects for itself.
-                sum.endpoints = sum.endpoints.max(stats.endpoints);
-                sum.ejected = sum.ejected.max(stats.ejected);
-                sum.connections += stats.connections;
-                sum.requests += stats.requests;
-                sum.retries += stats.retries;
-                sum.overflows += stats.overflows;
-            }
+            Some(sum) => add(sum, stats),
             None => drop(sums.insert(stats.cluster.to_string(), stats)),
         }
     }
-    let shown = sums.into_values().map(|sum| {
-        json!({
-            "name": &*sum.cluster, "endpoints": sum.endpoints, "ejected": sum.ejected,
-            "connections": sum.connections, "requests": sum.requests, "retries": sum.retries,
-            "overflows": sum.overflows,
-        })
-    });
-    Value::Array(shown.collect())
+    let mut sums: Vec<ClusterStats> = sums.into_values().collect();
+    for sum in &mut sums {
+        sum.hosts.sort_by_key(|host| host.address);
+    }
+    sums
+}
+
+/// Every worker knows all endpoints; each ejects for itself.
+fn add(sum: &mut ClusterStats, stats: ClusterStats) {
+    sum.endpoints = sum.endpoints.max(stats.endpoints);
+    sum.ejected = sum.ejected.max(stats.ejected);
+    sum.connections += stats.connections;
+    sum.requests += stats.requests;
+    sum.retries += stats.retries;
+    sum.overflows += stats.overflows;
+    let mut known: HashMap<SocketAddr, usize> =
+        sum.hosts.iter().enumerate().map(|(at, host)| (host.address, at)).collect();
+    for host in stats.hosts {
+        match known.get(&host.address) {
+            Some(at) => {
+                let same = &mut sum.hosts[*at];
+                same.requests += host.requests;
+                same.connections += host.connections;
+                same.ejected |= host.ejected;
+            }
+            None => {
+                known.insert(host.address, sum.hosts.len());
+                sum.hosts.push(host);
+            }
+        }
+    }
 }
 
 fn certificates(status: &IdentityStatus) -> Value {

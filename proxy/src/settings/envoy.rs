@@ -14,6 +14,7 @@ use weft_model::json::Misfit;
 use weft_model::node::ProxyId;
 
 use super::{Mistakes, Mode, Settings, Source};
+use crate::process::check_access_log;
 use crate::tls::TlsContexts;
 
 #[cfg(test)]
@@ -101,6 +102,7 @@ impl EnvoyArgs {
         if let Some(zone) = self.service_zone.as_deref().filter(|_| found.node.locality.zone.is_empty()) {
             found.node.locality.zone = zone.into();
         }
+        check_access_log(&found).map_err(|errors| Mistakes(vec![format!("{file}: {errors}")]))?;
         Ok(found)
     }
 

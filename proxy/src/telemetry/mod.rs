@@ -97,6 +97,9 @@ pub enum TelemetryError {
         /// Why.
         source: io::Error,
     },
+    /// The access log's format.
+    #[error(transparent)]
+    Format(#[from] access_log::FormatErrors),
     /// The exporter of spans.
     #[error("cannot export spans to `{endpoint}`: {reason}")]
     Traces {

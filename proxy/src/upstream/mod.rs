@@ -204,6 +204,23 @@ pub struct ClusterStats {
     pub retries: u64,
     /// Requests refused by circuit breakers so far.
     pub overflows: u64,
+    /// Each endpoint, in no order.
+    pub hosts: Vec<HostStats>,
+}
+
+/// What goes on at one endpoint in one worker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostStats {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Requests and TCP connections under way.
+    pub requests: u32,
+    /// Pooled connections that are open.
+    pub connections: u32,
+    /// Left out by outlier detection.
+    pub ejected: bool,
+    /// What active health checks say; none: there are none.
+    pub checked: Option<bool>,
 }
 
 impl Upstreams {
@@ -315,6 +332,17 @@ fn stats_of(cluster: &ClusterState, now: Instant) -> ClusterStats {
         requests: cluster.limits.count(Bounded::Requests),
         retries: cluster.retries.get(),
         overflows: cluster.limits.overflows(),
+        hosts: endpoints.iter().map(|endpoint| host_stats(endpoint, now)).collect(),
+    }
+}
+
+fn host_stats(endpoint: &crate::balance::EndpointState, now: Instant) -> HostStats {
+    HostStats {
+        address: endpoint.address(),
+        requests: endpoint.active(),
+        connections: endpoint.pool().connections(),
+        ejected: endpoint.is_ejected(now),
+        checked: endpoint.checked(),
     }
 }
 

@@ -90,18 +90,17 @@ struct Sidecar(Forward);
 impl Sidecar {
     /// Addresses that it sends requests for some of the applications to.
     fn endpoints(&self, names: &[String], namespace: &str) -> BTreeSet<String> {
-        let url = format!("http://127.0.0.1:{}/clusters", self.0.port());
+        let url = format!("http://127.0.0.1:{}/clusters?format=json", self.0.port());
         let output = Command::new("curl").args(["-s", &url]).output().expect("curl");
         let page: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let wanted: BTreeSet<String> =
             names.iter().map(|name| format!("outbound|80||{name}.{namespace}.svc.cluster.local")).collect();
         let clusters = page["cluster_statuses"].as_array().into_iter().flatten();
         let clusters = clusters.filter(|it| it["name"].as_str().is_some_and(|name| wanted.contains(name)));
-        let localities =
-            clusters.flat_map(|it| it["endpoints"]["endpoints"].as_array().into_iter().flatten());
-        let endpoints = localities.flat_map(|it| it["lb_endpoints"].as_array().into_iter().flatten());
-        let healthy = endpoints.filter(|it| it["health_status"] == "HEALTHY");
-        healthy.filter_map(|it| Some(it["address"].as_str()?.split(':').next()?.to_owned())).collect()
+        let hosts = clusters.flat_map(|it| it["host_statuses"].as_array().into_iter().flatten());
+        let healthy = hosts.filter(|it| it["health_status"]["eds_health_status"] == "HEALTHY");
+        let addresses = healthy.filter_map(|it| it["address"]["socket_address"]["address"].as_str());
+        addresses.map(ToOwned::to_owned).collect()
     }
 }
 
