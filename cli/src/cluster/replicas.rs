@@ -30,6 +30,9 @@ const SELECTOR: &str = "app.kubernetes.io/name=weft,app.kubernetes.io/component=
 /// A control plane that shows no sign of life for so long while it is asked is hung, or not reached any more.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
+/// A replica of which nobody knows whether it is there is waited for no longer.
+const REACH: Duration = Duration::from_secs(3);
+
 /// A replica that can be asked.
 #[derive(Clone, Debug)]
 pub struct Replica {
@@ -81,17 +84,20 @@ impl Cluster {
     /// When none is ready.
     pub(super) async fn reach_replicas(&self) -> Result<(Vec<Replica>, Vec<CommandError>), CommandError> {
         let pods = self.control_plane_pods().await?;
-        let askable = askable(&pods);
-        if askable.is_empty() {
-            return Err(self.no_replica(&pods));
-        }
-        let reached = join_all(askable.iter().map(|pod| self.replica(name(pod)))).await;
+        let (ready, unheard) = askable(&pods);
+        let reached = join_all(ready.iter().map(|pod| self.replica(name(pod)))).await;
         let (mut replicas, mut errors) = (Vec::new(), Vec::new());
         for result in reached {
             match result {
                 Ok(replica) => replicas.push(replica),
                 Err(error) => errors.push(error),
             }
+        }
+        // Nobody says that these are there, so that it is no error when they are not.
+        let reaching = unheard.iter().map(|pod| tokio::time::timeout(REACH, self.replica(name(pod))));
+        replicas.extend(join_all(reaching).await.into_iter().flatten().flatten());
+        if replicas.is_empty() && errors.is_empty() {
+            return Err(self.no_replica(&pods));
         }
         Ok((replicas, errors))
     }
@@ -224,12 +230,11 @@ pub fn is_ready(pod: &Pod) -> bool {
     has(pod, "Ready")
 }
 
-/// The pods that are ready. When none is, those whose containers are: after the API server was away, Kubernetes takes
-/// every pod for not ready until it hears of the nodes again, and such pods answer as they did before.
-fn askable(pods: &[Pod]) -> Vec<&Pod> {
-    let those = |condition: &str| pods.iter().filter(|pod| has(pod, condition)).collect::<Vec<_>>();
-    let ready = those("Ready");
-    if ready.is_empty() { those("ContainersReady") } else { ready }
+/// The pods that are ready, and those that are not though their containers are: after the API server was away,
+/// Kubernetes takes pods for not ready until it hears of their nodes again, and they serve sidecars as they did before.
+fn askable(pods: &[Pod]) -> (Vec<&Pod>, Vec<&Pod>) {
+    let there = pods.iter().filter(|pod| has(pod, "Ready") || has(pod, "ContainersReady"));
+    there.partition(|pod| has(pod, "Ready"))
 }
 
 /// Whether a condition of a pod holds, and it is not about to go.

@@ -14,23 +14,15 @@ fn pod(name: &str, ready: &str, containers: &str, leaving: bool) -> Pod {
     serde_json::from_value(pod).unwrap()
 }
 
-fn names(pods: &[Pod]) -> Vec<&str> {
-    askable(pods).into_iter().map(name).collect()
-}
-
 #[test]
-fn those_that_are_ready_are_asked() {
-    let pods =
-        [pod("a", "True", "True", false), pod("b", "False", "True", false), pod("c", "True", "True", true)];
-    assert_eq!(names(&pods), ["a"]);
-}
-
-#[test]
-fn when_kubernetes_has_not_heard_of_the_nodes_those_are_asked_that_answered_before() {
+fn those_are_asked_that_are_ready_and_those_whose_nodes_kubernetes_has_not_heard_of() {
     let pods = [
-        pod("a", "False", "True", false),
-        pod("b", "False", "False", false),
-        pod("c", "False", "True", true),
+        pod("ready", "True", "True", false),
+        pod("unheard", "False", "True", false),
+        pod("failing", "False", "False", false),
+        pod("leaving", "True", "True", true),
     ];
-    assert_eq!(names(&pods), ["a"]);
+    let (ready, unheard) = askable(&pods);
+    assert_eq!(ready.into_iter().map(name).collect::<Vec<_>>(), ["ready"]);
+    assert_eq!(unheard.into_iter().map(name).collect::<Vec<_>>(), ["unheard"]);
 }
