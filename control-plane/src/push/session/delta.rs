@@ -111,6 +111,7 @@ impl Session {
             if name == WILDCARD {
                 state.subscription.wildcard = true;
                 state.answer_due = true;
+                state.remember_what_is_on_its_way();
                 state.consider_all();
                 continue;
             }

@@ -345,6 +345,20 @@ fn run(protocol: Protocol, names_the_bad: bool, steps: &[Step]) {
     world.check();
 }
 
+#[test]
+fn what_was_on_its_way_when_a_client_gave_up_and_asked_again_does_not_outlive_its_removal() {
+    let steps = [
+        Step::SubscribeAll(3),
+        Step::ServerReads,
+        Step::Set(3, 2, 0),
+        Step::ServerWrites,
+        Step::Remove(3, 2),
+        Step::UnsubscribeAll(3),
+        Step::SubscribeAll(3),
+    ];
+    run(Protocol::Delta, false, &steps);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 

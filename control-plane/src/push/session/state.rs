@@ -185,6 +185,17 @@ impl TypeState {
         }
     }
 
+    /// A client that gave everything up and asks for it again keeps what reaches it from before, though it was forgotten
+    /// here: it must hear how that stands.
+    pub(super) fn remember_what_is_on_its_way(&mut self) {
+        for name in self.outstanding.iter().flat_map(|sent| &sent.names) {
+            // A version that is none of ours differs from every one of ours.
+            let unknown =
+                Held { version: Version(0), resource: None, good: None, state: HeldState::Acknowledged };
+            self.held.entry(name.clone()).or_insert(unknown);
+        }
+    }
+
     /// The client waits for an answer about this name.
     pub(super) fn ask(&mut self, name: Arc<str>) {
         self.asked.insert(name.clone());
