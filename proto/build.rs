@@ -5,7 +5,6 @@ use std::process::Command;
 use std::{env, fs, io};
 
 use protox::file::{File, FileResolver, GoogleFileResolver};
-use protox::prost::Message;
 
 const FILES: [&str; 4] = [
     "proto/istio/ca.proto",
@@ -94,7 +93,8 @@ fn envoy_descriptors() -> io::Result<Vec<u8>> {
     let mut compiler = protox::Compiler::with_file_resolver(Sources(roots));
     compiler.include_imports(true).include_source_info(false);
     compiler.open_files(&files).map_err(io::Error::other)?;
-    Ok(compiler.file_descriptor_set().encode_to_vec())
+    // With the options that are extensions: they say which fields hold secrets.
+    Ok(compiler.encode_file_descriptor_set())
 }
 
 /// Opens files below the roots. Envoy's extensions name `envoy.extensions.common` by its last part alone, which means the

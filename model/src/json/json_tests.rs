@@ -108,3 +108,18 @@ fn what_is_shown_is_read_again() {
     assert_eq!(shown, expected);
     assert_eq!(filter(&serde_json::json!({"typed_config": shown}).to_string()), any);
 }
+
+#[test]
+fn keys_are_not_shown_wherever_they_stand() {
+    let context = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+    let text = format!(
+        "transport_socket: {{name: tls, typed_config: {{'@type': {context}, common_tls_context: {{tls_certificates: [\
+         {{certificate_chain: {{inline_string: PUBLIC}}, private_key: {{inline_string: HIDDEN}}}}, \
+         {{certificate_chain: {{filename: /a.pem}}, private_key: {{filename: /a.key}}}}]}}}}}}"
+    );
+    let kind = "envoy.config.listener.v3.FilterChain";
+    let any = Any { type_url: format!("type.googleapis.com/{kind}"), value: read(kind, &text).unwrap() };
+    let shown = Messages::envoy().show(&any).to_string();
+    assert!(shown.contains("PUBLIC") && shown.contains("/a.key"), "{shown}");
+    assert!(!shown.contains("HIDDEN") && shown.contains("[redacted]"), "{shown}");
+}

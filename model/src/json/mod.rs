@@ -4,6 +4,7 @@
 //! library by itself, so that everything that is wrong is found at once, each with its path and its place in the text.
 
 mod read;
+mod redact;
 
 use weft_proto::descriptors::{self, DescriptorPool, DynamicMessage, SerializeOptions};
 use weft_proto::xds::protobuf::Any;
@@ -51,12 +52,16 @@ impl Messages {
     }
 
     /// The JSON form of a message, with the names of its fields as they stand in the `.proto` file, which is what
-    /// Envoy's admin endpoint shows. A message that is not known is shown by its type alone.
+    /// Envoy's admin endpoint shows. What the `.proto` file calls sensitive, such as keys, is not shown. A message that is
+    /// not known is shown by its type alone.
     #[must_use]
     pub fn show(&self, message: &Any) -> serde_json::Value {
         let name = message.type_url.rsplit('/').next().unwrap_or_default();
         let known = self.pool.get_message_by_name(name);
-        let decoded = known.and_then(|it| DynamicMessage::decode(it, message.value.as_slice()).ok());
+        let mut decoded = known.and_then(|it| DynamicMessage::decode(it, message.value.as_slice()).ok());
+        if let Some(decoded) = &mut decoded {
+            redact::secrets(&self.pool, decoded);
+        }
         let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(true);
         let shown =
             decoded.and_then(|it| it.serialize_with_options(serde_json::value::Serializer, &options).ok());
