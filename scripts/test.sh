@@ -2,6 +2,8 @@
 # What `make test` runs after the set-up: style, lints, then the tests, the scenarios last. Stops at the first failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# The reason of a failure should not be lost among the frames below it.
+export RUST_BACKTRACE=0
 step() { printf '\n==> %s (%s)\n' "$1" "$(date +%T)"; }
 
 step "formatting"

@@ -131,17 +131,13 @@ impl Drain {
         self.phase.send_replace(Phase::Ended);
     }
 
-    /// Begins, waits until no connection is left, though at least `at_least` and at most `at_most`; then ends listening,
-    /// waits for those that came meanwhile, and ends. Returns how many were cut.
-    pub async fn run(&self, at_least: Duration, at_most: Duration) -> usize {
+    /// Begins, waits until no connection has been open for as long as `quiet`, though at most `at_most`; then ends
+    /// listening, waits for those that came meanwhile, and ends. Returns how many were cut.
+    pub async fn run(&self, quiet: Duration, at_most: Duration) -> usize {
         let deadline = Instant::now() + at_most;
         self.begin();
-        let emptied = async {
-            tokio::time::sleep(at_least).await;
-            self.open.none_left().await;
-        };
         let left = async {
-            let _ = timeout_at(deadline, emptied).await;
+            let _ = timeout_at(deadline, self.open.none_for(quiet)).await;
             self.reach(Phase::Closing);
             let done = async {
                 self.listening.none_left().await;
@@ -167,6 +163,8 @@ pub struct OpenCount(Arc<Counter>);
 #[derive(Default, Debug)]
 struct Counter {
     open: AtomicUsize,
+    /// All that ever were.
+    entered: AtomicUsize,
     emptied: Notify,
 }
 
@@ -175,6 +173,7 @@ impl OpenCount {
     #[must_use]
     pub fn enter(&self) -> OpenGuard {
         self.0.open.fetch_add(1, Ordering::Relaxed);
+        self.0.entered.fetch_add(1, Ordering::Relaxed);
         OpenGuard(self.0.clone())
     }
 
@@ -192,6 +191,18 @@ impl OpenCount {
                 return;
             }
             emptied.await;
+        }
+    }
+
+    /// Ready when there has been none for so long.
+    pub async fn none_for(&self, quiet: Duration) {
+        loop {
+            self.none_left().await;
+            let before = self.0.entered.load(Ordering::Relaxed);
+            tokio::time::sleep(quiet).await;
+            if self.count() == 0 && self.0.entered.load(Ordering::Relaxed) == before {
+                return;
+            }
         }
     }
 }

@@ -53,6 +53,23 @@ async fn a_sidecar_that_ends_with_its_application_waits_for_its_last_words() {
     assert_eq!(started.elapsed(), Duration::from_secs(3));
 }
 
+/// Its hooks may take longer than any fixed time: what counts is that it still calls.
+#[tokio::test(start_paused = true)]
+async fn a_sidecar_stays_for_as_long_as_its_application_calls() {
+    let drain = Drain::default();
+    let started = tokio::time::Instant::now();
+    let calls = async {
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            drop(drain.open_connections().enter());
+        }
+    };
+    let (cut, ()) = tokio::join!(drain.run(Duration::from_secs(3), Duration::from_secs(30)), calls);
+    assert_eq!(cut, 0);
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(23) && took < Duration::from_secs(27), "{took:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_second_signal_ends_it_at_once() {
     let drain = Drain::default();

@@ -107,7 +107,7 @@ pub struct Settings {
     pub concurrency: usize,
     /// Bound on draining.
     pub drain_time: Duration,
-    /// Draining takes at least so long; never more than the bound.
+    /// Draining ends when no connection has been open for so long; never more than the bound.
     pub minimum_drain_time: Duration,
     /// All addresses of the workload.
     pub own_addresses: Vec<IpAddr>,

@@ -5,6 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cluster=tests/kubernetes/cluster
+# The reason of a failure should not be lost among the frames below it.
+export RUST_BACKTRACE=0
 step() { printf '\n==> %s (%s)\n' "$1" "$(date +%T)"; }
 
 step "building the programs and the tests"

@@ -19,6 +19,9 @@ use super::{INIT_CONTAINER, PROXY_CONTAINER, PROXY_UID, VALIDATION_CONTAINER};
 use crate::source::diagnostic::code;
 use crate::source::{Finding, Severity};
 
+/// How long a pod may take to end that does not say it, in seconds (Kubernetes API reference, PodSpec).
+const GRACE: u64 = 30;
+
 /// A pod that is to be looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -258,7 +261,9 @@ fn add_sidecar(
     ports.dedup();
     // Kubernetes' default is Always (API reference, PodSpec).
     let serves = matches!(pod["spec"]["restartPolicy"].as_str(), None | Some("Always"));
-    let facts = Facts { settings, values, workload: &workload, ports: &ports, serves, probes: &rewritten };
+    let grace = pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(GRACE);
+    let facts =
+        Facts { settings, values, workload: &workload, ports: &ports, serves, grace, probes: &rewritten };
     let Additions { init_containers, containers, volumes, pull_secrets } = facts.additions();
     prepend(pod, "initContainers", init_containers);
     prepend(pod, "containers", containers);

@@ -17,6 +17,8 @@ const VALIDATION_UID: i64 = 65532;
 /// A sidecar outlives its application by so much: callers that have not heard yet are told at once, and provably, that
 /// nobody has looked at their request. Without the sidecar they would wait for an answer from an address that is gone.
 const MINIMUM_DRAIN_TIME: &str = "3s";
+/// Before kubelet kills what has not ended, in seconds: for what the sidecar has to write.
+const LAST_SECOND: u64 = 1;
 /// How long kubelet lets a sidecar wait for its control plane: 600 probes, one each second.
 const START_PROBES: u32 = 600;
 
@@ -32,6 +34,8 @@ pub(super) struct Facts<'a> {
     pub ports: &'a [u64],
     /// It runs until it is deleted, and others may call it; else it ends by itself, as a Job's pod.
     pub serves: bool,
+    /// How long its containers may take to end, in seconds.
+    pub grace: u64,
     /// What kubelet's checks were.
     pub probes: &'a Map<String, Value>,
 }
@@ -121,14 +125,24 @@ impl Facts<'_> {
             0 => {}
             threads => add("concurrency", threads.to_string()),
         }
-        add("drain-time", self.settings.drain.clone());
-        if self.serves {
+        add("drain-time", self.drain_time());
+        if self.serves || !self.settings.native {
             add("minimum-drain-time", MINIMUM_DRAIN_TIME.to_owned());
         }
         if let Some(per_cent) = self.settings.sampling {
             add("trace-share", format!("{}", per_cent / 100.0));
         }
         arguments
+    }
+
+    /// An ordinary container is told to end together with the application, which may go on calling for as long as
+    /// Kubernetes lets it: so long it is served.
+    fn drain_time(&self) -> String {
+        match &self.settings.drain {
+            Some(asked) => asked.clone(),
+            None if self.settings.native => self.settings.default_drain.clone(),
+            None => format!("{}s", self.grace.saturating_sub(LAST_SECOND).max(LAST_SECOND)),
+        }
     }
 
     fn environment(&self) -> Vec<Value> {

@@ -95,8 +95,8 @@ pub struct RunArgs {
     /// How long what is under way may take after SIGTERM.
     #[arg(long, default_value = "5s")]
     pub drain_time: String,
-    /// How long everything is served after SIGTERM at least, though no connection is open: for a sidecar that is told
-    /// to end at the same time as its application, which may still want to send.
+    /// After SIGTERM everything is served until no connection has been open for so long: for a sidecar that is told to
+    /// end at the same time as its application, which may still want to send. Never longer than `--drain-time`.
     #[arg(long, default_value = "0s")]
     pub minimum_drain_time: String,
     /// Serve this configuration, without a control plane: a file in the format of `last-good`.

@@ -24,8 +24,10 @@ pub(in crate::inject) struct PodSettings {
     pub default_concurrency: u32,
     /// The application starts when the sidecar can serve it.
     pub hold: bool,
-    /// How long what is under way may take when the pod ends.
-    pub drain: String,
+    /// How long what is under way may take when the pod ends, where the pod says it.
+    pub drain: Option<String>,
+    /// The same of a native sidecar that does not.
+    pub default_drain: String,
     /// Share of traced requests, in per cent.
     pub sampling: Option<f64>,
     /// Environment of the sidecar.
@@ -62,7 +64,8 @@ impl PodSettings {
             concurrency: None,
             default_concurrency: values.proxy.concurrency,
             hold: values.proxy.hold_application_until_proxy_starts,
-            drain: proxy_config::duration(&values.proxy.termination_drain_duration)
+            drain: None,
+            default_drain: proxy_config::duration(&values.proxy.termination_drain_duration)
                 .unwrap_or_else(|_| values.proxy.termination_drain_duration.clone()),
             sampling: values.proxy.trace_sampling,
             environment: values.proxy.env.clone().into_iter().collect(),
@@ -85,7 +88,7 @@ impl PodSettings {
     pub(super) fn configure(&mut self, config: ProxyConfig) {
         self.concurrency = config.concurrency.or(self.concurrency);
         self.hold = config.hold.unwrap_or(self.hold);
-        self.drain = config.drain.unwrap_or_else(|| std::mem::take(&mut self.drain));
+        self.drain = config.drain.or(self.drain.take());
         self.sampling = config.sampling.or(self.sampling);
         for (name, value) in config.metadata {
             self.environment.retain(|(other, _)| *other != name);
