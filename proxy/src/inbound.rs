@@ -11,17 +11,17 @@ use crate::http::context::{RequestContext, UnderWay};
 use crate::http::downstream::Downstream;
 use crate::http::phases;
 use crate::upstream::OriginalDestination;
-use crate::upstream::peer::{self, X_WEFT_PEER, X_WEFT_UNPROCESSED};
+use crate::upstream::peer::{self, X_WEFT_PEER};
 
 /// One request and its response.
 pub async fn request(downstream: Rc<Downstream>, mut request: Request<Body>) -> Response<Body> {
     let mut context = Box::new(RequestContext::begin(&downstream, &request));
+    context.to_sidecar = downstream.record().peer_identity.is_some();
     let outcome = {
         let under_way = UnderWay { context: &mut context, request: &mut request };
         story(under_way.context, &downstream, under_way.request).await
     };
-    let from_sidecar = downstream.record().peer_identity.is_some();
-    phases::answer(context, outcome, from_sidecar)
+    phases::answer(context, outcome)
 }
 
 async fn story(
@@ -41,10 +41,7 @@ async fn story(
     };
     context.route = Some(route.clone());
     let destination = Some(OriginalDestination::of(downstream.record().local));
-    let mut response = phases::act(context, &route, request, destination).await?;
-    // Only a sidecar may say so; the workload's word would make others send again what it has processed.
-    response.headers_mut().remove(X_WEFT_UNPROCESSED);
-    Ok(response)
+    phases::act(context, &route, request, destination).await
 }
 
 /// The client's sidecar says on the first request of a connection which workload it serves. That is believed only of

@@ -21,7 +21,7 @@ pub async fn request(downstream: Rc<Downstream>, mut request: Request<Body>) -> 
         let under_way = UnderWay { context: &mut context, request: &mut request };
         story(under_way.context, &downstream, under_way.request).await
     };
-    phases::answer(context, outcome, false)
+    phases::answer(context, outcome)
 }
 
 async fn story(

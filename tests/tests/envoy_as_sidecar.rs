@@ -92,18 +92,6 @@ spec:
     - {destination: {host: reviews, subset: v2}, weight: 0}
 ";
 
-/// The Envoy that `scripts/fetch-envoy.sh` fetched, or the one that `WEFT_TEST_ENVOY` names.
-fn envoy() -> PathBuf {
-    if let Some(path) = std::env::var_os("WEFT_TEST_ENVOY") {
-        return path.into();
-    }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/fetch-envoy.sh");
-    let output = Command::new(script).output().expect("the script runs");
-    let path = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    assert!(output.status.success() && !path.is_empty(), "set WEFT_TEST_ENVOY to a binary of Envoy 1.40");
-    path.into()
-}
-
 /// A network namespace with a control plane, two applications, a client and an Envoy.
 struct Island {
     directory: TempDir,
@@ -224,7 +212,7 @@ impl Island {
         let config = path.display().to_string();
         let arguments =
             ["-c", &config, "--concurrency", "1", "--log-level", "warning", "--disable-hot-restart"];
-        self.start("envoy", &envoy(), &arguments);
+        self.start("envoy", &weft_tests::envoy::binary(), &arguments);
     }
 
     fn stop_envoy(&mut self) {

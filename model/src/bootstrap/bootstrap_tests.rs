@@ -95,13 +95,44 @@ fn references_to_nothing_and_names_that_stand_twice_are_told() {
 }
 
 #[test]
+fn what_a_control_plane_would_send_is_refused_where_none_is_asked() {
+    let table = GOOD
+        .split("          route_config:")
+        .nth(1)
+        .unwrap()
+        .split("          http_filters:")
+        .next()
+        .unwrap();
+    let rds = "          rds: {route_config_name: all, config_source: {ads: {}}}\n";
+    let text = GOOD.replace(&format!("          route_config:{table}"), rds);
+    let eds = "  - {name: far, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}}\n";
+    let found = mistakes(&format!("{text}{eds}"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("rds.config_source: comes from nowhere"), "{found:?}");
+    assert!(found[1].contains("clusters[1].eds_cluster_config.eds_config: comes from nowhere"), "{found:?}");
+}
+
+#[test]
+fn what_is_passed_over_or_dangerous_is_noted() {
+    let filter = "          http_filters:\n          - {name: lua, is_optional: true, typed_config: {'@type': \
+                  type.googleapis.com/google.protobuf.Struct}}\n";
+    let text = GOOD.replace("          http_filters:\n", filter);
+    let text = text.replace("address: 127.0.0.1, port_value: 9901", "address: 0.0.0.0, port_value: 9901");
+    let notes: Vec<_> = read(&text).unwrap().notes.iter().map(ToString::to_string).collect();
+    assert!(
+        notes.iter().any(|note| note.contains("filter `lua` is not supported, and passed over")),
+        "{notes:?}"
+    );
+    assert!(notes.iter().any(|note| note.contains("admin.address: is not loopback")), "{notes:?}");
+}
+
+#[test]
 fn where_dynamic_resources_come_from_is_read() {
     let dynamic = "dynamic_resources:\n  cds_config: {path_config_source: {path: /etc/cds.yaml, watched_directory: {path: \
                    /etc}}}\n  lds_config: {ads: {}}\n  ads_config: {api_type: DELTA_GRPC, grpc_services: [{envoy_grpc: \
                    {cluster_name: service}}]}\n";
     let found = read(&format!("{GOOD}{dynamic}")).unwrap().bootstrap.dynamic;
-    let clusters =
-        ConfigSource::File { path: "/etc/cds.yaml".into(), watched_directory: Some("/etc".into()) };
+    let clusters = ConfigSource::File { path: "/etc/cds.yaml".into() };
     let ads = Ads { cluster: "service".into(), delta: true };
     assert_eq!(
         found,

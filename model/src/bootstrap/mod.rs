@@ -100,12 +100,11 @@ pub struct Ads {
 pub enum ConfigSource {
     /// The one stream.
     Ads,
-    /// A file with a `DiscoveryResponse`, read again when another takes its place.
+    /// A file with a `DiscoveryResponse`, read again when another takes its place, be it by a link that changes: Envoy's
+    /// `watched_directory` is not needed for that.
     File {
         /// The file.
         path: PathBuf,
-        /// What is watched for something being moved into it; none: the file's own directory.
-        watched_directory: Option<PathBuf>,
     },
 }
 

@@ -2,7 +2,6 @@
 //! (<https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/bootstrap/v3/bootstrap.proto>).
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use prost::Message;
@@ -45,9 +44,9 @@ pub fn decode_secrets(bytes: &[u8]) -> Result<HashMap<String, Secret>, DecodeErr
 
 fn read(reader: &mut Reader, bootstrap: pb::Bootstrap) -> Option<Bootstrap> {
     fields!(reader, bootstrap => pb::Bootstrap {
-        node, static_resources, dynamic_resources, admin, flags_path;
+        node, static_resources, dynamic_resources, admin;
         // What is measured, traced, watched over and how names are resolved is the proxy's own rule.
-        ignored: node_context_params, cluster_manager, stats_sinks, deferred_stat_options, stats_config,
+        ignored: flags_path, node_context_params, cluster_manager, stats_sinks, deferred_stat_options, stats_config,
             stats_flush_interval, watchdog, watchdogs, tracing, layered_runtime, overload_manager,
             enable_dispatcher_stats, stats_server_version_override, use_tcp_for_dns_lookups,
             dns_resolution_config, typed_dns_resolver_config, bootstrap_extensions, fatal_actions,
@@ -57,15 +56,15 @@ fn read(reader: &mut Reader, bootstrap: pb::Bootstrap) -> Option<Bootstrap> {
         refused: hds_config, header_prefix, config_sources, default_config_source, default_socket_interface,
             certificate_provider_instances, inline_headers, xds_delegate_extension, listener_manager
     });
-    if !flags_path.is_empty() {
-        reader.has_no_effect("flags_path");
-    }
     let admin = reader.optional("admin", admin, read_admin);
     let mut found = Bootstrap {
         node: node.map(read_node).unwrap_or_default(),
         admin: admin.flatten(),
         ..Bootstrap::default()
     };
+    if dynamic_resources.as_ref().is_none_or(|dynamic| dynamic.ads_config.is_none()) {
+        reader.go_without_ads();
+    }
     reader.optional("static_resources", static_resources, |reader, resources| {
         read_static(reader, resources, &mut found);
         Some(())
@@ -103,7 +102,11 @@ fn read_admin(reader: &mut Reader, admin: pb::Admin) -> Option<Option<std::net::
         ignored: access_log, access_log_path, profile_path, socket_options, ignore_global_conn_limit;
         refused: allow_paths
     });
-    Some(reader.optional("address", address, address::decode_socket))
+    let address = reader.optional("address", address, address::decode_socket);
+    if address.is_some_and(|address| !address.ip().is_loopback()) {
+        reader.within("address", |reader| reader.note("is not loopback: who reaches it can end the proxy"));
+    }
+    Some(address)
 }
 
 fn read_static(reader: &mut Reader, resources: StaticResources, found: &mut Bootstrap) {
@@ -184,7 +187,12 @@ fn read_ads(reader: &mut Reader, source: core::ApiConfigSource) -> Option<Ads> {
 pub(super) fn only_over_ads(reader: &mut Reader, field: &str, source: Option<core::ConfigSource>) {
     let found = source.and_then(|source| source.config_source_specifier);
     match found {
-        None | Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => {}
+        None | Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => {
+            if reader.is_without_ads() {
+                let message = "comes from nowhere: there is no dynamic_resources.ads_config";
+                reader.refuse_at::<()>(field, message);
+            }
+        }
         Some(_) => {
             let message =
                 "is not supported: endpoints and routes come by `ads`, or stand in the cluster or listener";
@@ -197,13 +205,10 @@ pub(super) fn only_over_ads(reader: &mut Reader, field: &str, source: Option<cor
 fn read_source(reader: &mut Reader, source: core::ConfigSource) -> Option<ConfigSource> {
     match source.config_source_specifier {
         Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => Some(ConfigSource::Ads),
-        Some(ConfigSourceSpecifier::Path(path)) => {
-            Some(ConfigSource::File { path: path.into(), watched_directory: None })
+        Some(ConfigSourceSpecifier::Path(path)) => Some(ConfigSource::File { path: path.into() }),
+        Some(ConfigSourceSpecifier::PathConfigSource(file)) => {
+            Some(ConfigSource::File { path: file.path.into() })
         }
-        Some(ConfigSourceSpecifier::PathConfigSource(file)) => Some(ConfigSource::File {
-            path: file.path.into(),
-            watched_directory: file.watched_directory.map(|directory| PathBuf::from(directory.path)),
-        }),
         Some(ConfigSourceSpecifier::ApiConfigSource(_)) => reader.refuse_at(
             "api_config_source",
             "is not supported: a control plane is asked for everything by one stream, `ads`",

@@ -72,6 +72,8 @@ pub(super) struct Reader {
     // Those of a bootstrap.
     secrets: Secrets,
     logs: Vec<AccessLog>,
+    // It asks no control plane.
+    without_ads: bool,
 }
 
 impl Reader {
@@ -108,6 +110,16 @@ impl Reader {
     /// From now on these can be referred to.
     pub(super) fn know(&mut self, secrets: Secrets) {
         self.secrets = secrets;
+    }
+
+    /// From now on nothing may be left to a control plane: none is asked.
+    pub(super) fn go_without_ads(&mut self) {
+        self.without_ads = true;
+    }
+
+    /// Whether no control plane is asked.
+    pub(super) fn is_without_ads(&self) -> bool {
+        self.without_ads
     }
 
     /// Whether it is a bootstrap that is read, and not what a control plane sends.

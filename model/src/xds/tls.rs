@@ -217,6 +217,9 @@ pub(super) fn decode_upstream(reader: &mut Reader, context: pb::UpstreamTlsConte
             return Some(Client::Mesh(UpstreamTls { identities: common.identities.into(), sni: sni.into() }));
         }
         let tls = tls_context::decode(reader, common)?;
+        if tls.validation.as_ref().is_none_or(|validation| validation.trusted.is_empty()) {
+            reader.note("has no trusted_ca: any server is believed");
+        }
         let resumption = max_session_keys.is_none_or(|most| most.value > 0);
         Some(Client::Context(ClientContext { tls, sni: sni.into(), resumption }))
     })

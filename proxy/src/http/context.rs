@@ -37,6 +37,8 @@ pub struct RequestContext {
     protocol: Version,
     /// `content-type: application/grpc…`.
     pub grpc: bool,
+    /// The client is a sidecar, which wants to know of an error whether the request may be sent again.
+    pub to_sidecar: bool,
     /// Headers as sent upstream; when it was not sent, as they came and this proxy completed them.
     pub headers: HeaderMap,
     /// The rule that decides about it.
@@ -79,6 +81,7 @@ impl RequestContext {
             host: request.headers().get(header::HOST).cloned(),
             protocol: request.version(),
             grpc: is_grpc(request.headers()),
+            to_sidecar: false,
             headers: HeaderMap::new(),
             route: None,
             cluster: None,

@@ -204,7 +204,7 @@ pub async fn unrouted(
         None if context.after.is_empty() => return Err(error),
         None => {
             context.note_error(&error);
-            reply::of_error(&error, context.grpc, false)
+            reply::of_error(&error, context.grpc, context.to_sidecar)
         }
     };
     chain::after(context, &mut response);
@@ -252,7 +252,7 @@ pub async fn act(
                 // Filters have their word about it.
                 Err(error) => {
                     context.note_error(&error);
-                    reply::of_error(&error, context.grpc, false)
+                    reply::of_error(&error, context.grpc, context.to_sidecar)
                 }
             }
         }
@@ -475,11 +475,10 @@ fn shadow_host(headers: &mut HeaderMap) {
 pub fn answer(
     mut context: Box<RequestContext>,
     outcome: Result<Response<Body>, ProxyError>,
-    to_sidecar: bool,
 ) -> Response<Body> {
     let response = outcome.unwrap_or_else(|error| {
         context.note_error(&error);
-        reply::of_error(&error, context.grpc, to_sidecar)
+        reply::of_error(&error, context.grpc, context.to_sidecar)
     });
     record_at_end(context, response)
 }

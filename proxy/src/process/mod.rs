@@ -43,7 +43,6 @@ mod tests;
 
 use pages::{admin_addresses, admin_state};
 use telemetry::Observed;
-pub(crate) use telemetry::check_access_log;
 
 /// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]

@@ -7,14 +7,13 @@ use std::time::UNIX_EPOCH;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use weft_model::bootstrap::{self, Bootstrap, LogFormat};
 
 use crate::admin::Parts;
 use crate::discovery::Discovery;
 use crate::identity::{ControlPlane, Identity, channel};
 use crate::listener::statistics::Event;
 use crate::settings::{Settings, Source};
-use crate::telemetry::access_log::{AccessLogSettings, Destination, Format, FormatErrors};
+use crate::telemetry::access_log::{AccessLogSettings, Destination, Format};
 use crate::telemetry::page::{PageFormat, Reading};
 use crate::telemetry::report::ReportSettings;
 use crate::telemetry::trace::TraceSettings;
@@ -50,7 +49,7 @@ pub(super) fn set_up(
         Source::Bootstrap(bootstrap) => bootstrap
             .access_log
             .as_ref()
-            .map(|log| access_log_of(log).map_err(TelemetryError::from))
+            .map(|log| AccessLogSettings::of(log).map_err(TelemetryError::from))
             .transpose()?,
         _ => destination.map(|destination| AccessLogSettings { destination, format: Format::istio() }),
     };
@@ -63,25 +62,6 @@ pub(super) fn set_up(
         max_series: settings.max_series.unwrap_or(defaults.max_series),
         ..defaults
     })
-}
-
-/// As a bootstrap asks for it.
-fn access_log_of(log: &bootstrap::AccessLog) -> Result<AccessLogSettings, FormatErrors> {
-    let format = match &log.format {
-        LogFormat::Default => Format::istio(),
-        LogFormat::Text(text) => Format::text(text)?,
-        LogFormat::Json(fields) => Format::json(fields)?,
-    };
-    let destination = log.path.clone().map_or(Destination::Stdout, Destination::File);
-    Ok(AccessLogSettings { destination, format })
-}
-
-/// Everything that is wrong with the access log of a bootstrap.
-///
-/// # Errors
-/// Operators that are not known.
-pub(crate) fn check_access_log(bootstrap: &Bootstrap) -> Result<(), FormatErrors> {
-    bootstrap.access_log.as_ref().map_or(Ok(()), |log| access_log_of(log).map(drop))
 }
 
 /// What a page of metrics is made of.

@@ -14,14 +14,14 @@ use weft_model::json::Misfit;
 use weft_model::node::ProxyId;
 
 use super::{Mistakes, Mode, Settings, Source};
-use crate::process::check_access_log;
+use crate::telemetry::access_log::AccessLogSettings;
 use crate::tls::TlsContexts;
 
 #[cfg(test)]
 #[path = "envoy_tests.rs"]
 mod tests;
 
-/// Envoy's arguments, as far as they mean something here. Others of Envoy's are taken and have no effect.
+/// Envoy's arguments, as far as they mean something here.
 #[derive(Args, Clone, Default, Debug)]
 pub struct EnvoyArgs {
     /// An Envoy v3 bootstrap, in YAML or JSON.
@@ -36,8 +36,9 @@ pub struct EnvoyArgs {
     /// Worker threads; by default one a core.
     #[arg(long, value_name = "NUMBER")]
     pub concurrency: Option<u16>,
-    /// As `WEFT_LOG`: trace, debug, info, warn, error, or a filter such as `info,weft_proxy::listener=debug`.
-    #[arg(short = 'l', long, value_name = "LEVEL")]
+    /// As `WEFT_LOG`: trace, debug, info, warn, error, off, or a filter such as `info,weft_proxy::listener=debug`; also
+    /// Envoy's words `warning` and `critical`.
+    #[arg(short = 'l', long, value_name = "LEVEL", value_parser = level)]
     pub log_level: Option<String>,
     /// How long what is under way may take after SIGTERM, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
@@ -54,6 +55,70 @@ pub struct EnvoyArgs {
     /// Stands for `node.locality.zone` where the bootstrap has none.
     #[arg(long, value_name = "ZONE")]
     pub service_zone: Option<String>,
+    /// Envoy's others.
+    #[command(flatten)]
+    pub without_effect: WithoutEffect,
+}
+
+/// Flags that people's scripts give Envoy, and that there is nothing to do for.
+#[derive(Args, Clone, Default, Debug)]
+pub struct WithoutEffect {
+    #[arg(long, hide = true)]
+    base_id: Option<u32>,
+    #[arg(long, hide = true)]
+    use_dynamic_base_id: bool,
+    #[arg(long, hide = true)]
+    restart_epoch: Option<u32>,
+    #[arg(long, hide = true)]
+    disable_hot_restart: bool,
+    #[arg(long, hide = true)]
+    parent_shutdown_time_s: Option<u64>,
+    #[arg(long, hide = true)]
+    drain_strategy: Option<String>,
+    #[arg(long, hide = true)]
+    file_flush_interval_msec: Option<u64>,
+    #[arg(long, hide = true)]
+    component_log_level: Option<String>,
+    #[arg(long, hide = true)]
+    log_format: Option<String>,
+    #[arg(long, hide = true)]
+    local_address_ip_version: Option<String>,
+    #[arg(long, hide = true)]
+    cpuset_threads: bool,
+    #[arg(long, hide = true)]
+    allow_unknown_static_fields: bool,
+    #[arg(long, hide = true)]
+    ignore_unknown_dynamic_fields: bool,
+}
+
+impl WithoutEffect {
+    /// Those that are given.
+    fn given(&self) -> Vec<&'static str> {
+        let all = [
+            (self.base_id.is_some(), "--base-id"),
+            (self.use_dynamic_base_id, "--use-dynamic-base-id"),
+            (self.restart_epoch.is_some() && !self.disable_hot_restart, "--restart-epoch"),
+            (self.parent_shutdown_time_s.is_some(), "--parent-shutdown-time-s"),
+            (self.drain_strategy.is_some(), "--drain-strategy"),
+            (self.file_flush_interval_msec.is_some(), "--file-flush-interval-msec"),
+            (self.component_log_level.is_some(), "--component-log-level"),
+            (self.log_format.is_some(), "--log-format"),
+            (self.local_address_ip_version.is_some(), "--local-address-ip-version"),
+            (self.cpuset_threads, "--cpuset-threads"),
+            (self.allow_unknown_static_fields, "--allow-unknown-static-fields"),
+            (self.ignore_unknown_dynamic_fields, "--ignore-unknown-dynamic-fields"),
+        ];
+        all.into_iter().filter_map(|(given, flag)| given.then_some(flag)).collect()
+    }
+}
+
+/// Envoy's words for levels, as ours.
+fn level(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(match text {
+        "warning" => "warn".to_owned(),
+        "critical" => "error".to_owned(),
+        other => other.to_owned(),
+    })
 }
 
 /// What to do with a bootstrap.
@@ -78,6 +143,9 @@ impl EnvoyArgs {
     /// # Errors
     /// Everything that is wrong with it, each with the place in the file.
     pub fn bootstrap(&self) -> Result<Bootstrap, Mistakes> {
+        for flag in self.without_effect.given() {
+            tracing::warn!("{flag} has no effect");
+        }
         let (file, text) = self.text()?;
         let told = |misfit: &Misfit| {
             let space = if misfit.span.line > 0 { "" } else { " " };
@@ -102,7 +170,8 @@ impl EnvoyArgs {
         if let Some(zone) = self.service_zone.as_deref().filter(|_| found.node.locality.zone.is_empty()) {
             found.node.locality.zone = zone.into();
         }
-        check_access_log(&found).map_err(|errors| Mistakes(vec![format!("{file}: {errors}")]))?;
+        let log = found.access_log.as_ref().map(AccessLogSettings::of).transpose();
+        log.map_err(|errors| Mistakes(vec![format!("{file}: {errors}")]))?;
         Ok(found)
     }
 

@@ -42,6 +42,14 @@ fn every_mistake_names_the_file_and_the_place() {
 }
 
 #[test]
+fn flags_that_scripts_give_envoy_are_taken() {
+    let given = ["--base-id", "3", "--disable-hot-restart", "--restart-epoch", "0", "-l", "warning"];
+    let arguments = arguments(&given);
+    assert_eq!(arguments.log_level.as_deref(), Some("warn"));
+    assert_eq!(arguments.without_effect.given(), ["--base-id"]);
+}
+
+#[test]
 fn a_field_without_effect_is_told_once() {
     let note = |field: &str| Misfit {
         field: field.to_owned(),

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use weft_model::cluster::{Cluster, Discovery, UpstreamTls, UpstreamTransport};
 use weft_model::endpoint::WorkloadInfo;
+use weft_model::filter::{FilterConfig, HeaderEdit, HeaderEdits, HttpFilter};
 use weft_model::listener::{
     Direction, DownstreamTls, FilterChain, FilterChainMatch, Inspection, Listener, MeshTls, NetworkFilter,
     Transport,
 };
+use weft_model::policy::HeaderMutations;
 use weft_model::route::{RouteTable, VirtualHost};
 use weft_model::snapshot::Snapshot;
 
@@ -89,6 +91,47 @@ fn sidecars_know_each_other_and_the_workload_is_told_who_called() {
         let got = Client::h2(at).await.send(get("http://a/")).await;
         assert_eq!((got.status, got.body.as_str()), (200, "hello"));
         assert!(!got.headers.contains_key("x-weft-unprocessed"));
+    });
+}
+
+/// The answer of a filter's passage is still this sidecar's own: who asked may go elsewhere, whatever the method.
+#[test]
+fn a_filter_of_responses_does_not_hide_that_nobody_has_looked_at_a_request() {
+    local(async {
+        let authority = TestAuthority::new("root");
+        let backend = Backend::named("hello").await;
+        let nobody = SocketAddr::new(OWN, 1);
+        let done = [("x-done".parse().unwrap(), "yes".parse().unwrap())];
+        let edit = HeaderEdit(HeaderMutations::of(Vec::new(), done, []));
+        let edits = HeaderEdits { response: vec![edit], ..HeaderEdits::default() };
+        let filter = HttpFilter::new("edit", FilterConfig::HeaderMutation(edits.into()));
+        let (mut callees, mut addresses) = (Vec::new(), Vec::new());
+        for application in [nobody, backend.address] {
+            let mut listener = inbound_listener(false);
+            let NetworkFilter::Http(http) = &mut listener.filter_chains[0].filter else { unreachable!() };
+            http.filters = vec![filter.clone()].into();
+            let mut snapshot = inbound(application, false);
+            add_listener(&mut snapshot, listener);
+            let callee = Proxy::start_as(snapshot, Some(authority.identity(REVIEWS)), None);
+            addresses.push(callee.at("127.0.0.1").await);
+            callees.push(callee);
+        }
+        let mut cluster = sidecar(addresses[0], REVIEWS);
+        cluster.discovery = Discovery::Static(endpoints(&addresses, true));
+        let caller = Proxy::start_as(
+            outbound(vec![to("a")], vec![cluster]),
+            Some(authority.identity(RATINGS)),
+            Some(ratings_workload("bookshop")),
+        );
+        let mut client = Client::h1(caller.at("127.0.0.1").await).await;
+        for _ in 0..8 {
+            let mut request = get("/");
+            *request.method_mut() = http::Method::POST;
+            let got = client.send(request).await;
+            assert_eq!((got.status, got.body.as_str()), (200, "hello"), "{got:?}");
+            assert_eq!(got.headers["x-done"], "yes");
+            assert!(!got.headers.contains_key("x-weft-unprocessed"));
+        }
     });
 }
 

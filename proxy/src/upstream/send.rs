@@ -470,6 +470,7 @@ impl<'a> Call<'a> {
         end.learn_grpc_status(response.headers());
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         strip_response(response.headers_mut(), switched && self.upgrade);
+        // It has been looked at; and the workload's own word would make others send again what it has processed.
         response.headers_mut().remove(X_WEFT_UNPROCESSED);
         let guards: Guards = (requests, active, retrying);
         let per_try_idle = self.policy.and_then(|policy| policy.per_try_idle_timeout);

@@ -75,15 +75,15 @@ pub(super) fn decode(reader: &mut Reader, filter: pb::HttpFilter) -> Option<Opti
     }
     let any = match config_type {
         Some(ConfigType::TypedConfig(any)) => any,
-        _ if is_optional => return Some(None),
+        _ if is_optional => return passed_over(reader, &name),
         Some(ConfigType::ConfigDiscovery(_)) => return reader.unsupported("config_discovery"),
         None => return reader.missing("typed_config"),
     };
-    let passed_over = is_optional || disabled;
     let config = reader.within("typed_config", |reader| {
         // Who turns on what is not supported is refused where that is done.
-        decode_config(reader, &any).unwrap_or_else(|| {
-            if passed_over { Some(None) } else { reader.refuse(format!("filter `{name}` is not supported")) }
+        decode_config(reader, &any).unwrap_or_else(|| match is_optional || disabled {
+            true => passed_over(reader, &name),
+            false => reader.refuse(format!("filter `{name}` is not supported")),
         })
     });
     let name = reader.text("name", name);
@@ -91,6 +91,12 @@ pub(super) fn decode(reader: &mut Reader, filter: pb::HttpFilter) -> Option<Opti
         Some(config) => Some(Some(HttpFilter { name: name?, disabled, config })),
         None => Some(None),
     }
+}
+
+/// Of a filter that may be.
+fn passed_over<T>(reader: &mut Reader, name: &str) -> Option<Option<T>> {
+    reader.note(format!("filter `{name}` is not supported, and passed over"));
+    Some(None)
 }
 
 /// None for a filter that is not supported.
@@ -254,7 +260,7 @@ fn decode_route(reader: &mut Reader, any: &Any, is_optional: bool) -> Option<Opt
                 Some(Override::Disabled(false)) | None => reader.missing("override"),
             }
         }
-        _ if is_optional => return Some(None),
+        other if is_optional => return passed_over(reader, other),
         other => reader.refuse(format!("`{other}` is not supported")),
     };
     filter.map(Some)

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use entry::Entry;
+use weft_model::bootstrap::{self, LogFormat};
+
 pub use format::{Format, FormatError, FormatErrors, evaluate};
 pub(super) use time::Clockwork;
 pub(super) use writer::Writer;
@@ -28,6 +30,22 @@ pub struct AccessLogSettings {
     pub destination: Destination,
     /// What they say.
     pub format: Format,
+}
+
+impl AccessLogSettings {
+    /// As a bootstrap asks for it.
+    ///
+    /// # Errors
+    /// Operators that are not known.
+    pub fn of(log: &bootstrap::AccessLog) -> Result<Self, FormatErrors> {
+        let format = match &log.format {
+            LogFormat::Default => Format::istio(),
+            LogFormat::Text(text) => Format::text(text)?,
+            LogFormat::Json(fields) => Format::json(fields)?,
+        };
+        let destination = log.path.clone().map_or(Destination::Stdout, Destination::File);
+        Ok(Self { destination, format })
+    }
 }
 
 /// Where lines go.
