@@ -150,7 +150,7 @@ fn listener(
     tls: Option<DownstreamTls>,
     filter: NetworkFilter,
 ) -> Resource {
-    let chain = FilterChain { name: "default".into(), matches: FilterChainMatch::default(), tls, filter };
+    let chain = FilterChain::new("default", FilterChainMatch::default(), tls, filter);
     let listener = Listener {
         name: format!("{}_{}", address.ip(), address.port()).into(),
         addresses: vec![address],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::filter::HttpFilter;
+use crate::filter::rbac::Rbac;
 use crate::provenance::Provenance;
 use crate::route::{RouteTable, WeightedCluster};
 use crate::subset::LbMetadata;
@@ -70,8 +71,23 @@ pub struct FilterChain {
     pub matches: FilterChainMatch,
     /// None: plain text.
     pub tls: Option<DownstreamTls>,
+    /// All of these must allow it, once it is known who calls.
+    pub rbac: Vec<Rbac>,
     /// Who serves it.
     pub filter: NetworkFilter,
+}
+
+impl FilterChain {
+    /// One that serves whoever it matches.
+    #[must_use]
+    pub fn new(
+        name: &str,
+        matches: FilterChainMatch,
+        tls: Option<DownstreamTls>,
+        filter: NetworkFilter,
+    ) -> Self {
+        Self { name: name.into(), matches, tls, rbac: Vec::new(), filter }
+    }
 }
 
 /// A connection must fulfil all of it; an empty list or none asks nothing.

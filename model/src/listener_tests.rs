@@ -8,7 +8,7 @@ fn chain(name: &str, matches: FilterChainMatch) -> FilterChain {
         hash_source_ip: false,
         metadata_match: Default::default(),
     };
-    FilterChain { name: name.into(), matches, tls: None, filter: NetworkFilter::Tcp(tcp) }
+    FilterChain::new(name, matches, None, NetworkFilter::Tcp(tcp))
 }
 
 fn listener(filter_chains: Vec<FilterChain>) -> Listener {

@@ -138,6 +138,7 @@ impl Opened {
             bytes_received: self.received,
             bytes_sent: self.sent,
             flags: self.flags,
+            details: "",
             upstream: self.upstream.as_ref(),
         });
     }

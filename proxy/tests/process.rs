@@ -62,12 +62,12 @@ fn write_resources(file: &Path, address: SocketAddr) {
         direction: Direction::Outbound,
         inspection: Inspection::default(),
         filter_chains: Vec::new(),
-        default_filter_chain: Some(FilterChain {
-            name: "http".into(),
-            matches: FilterChainMatch::default(),
-            tls: None,
-            filter: NetworkFilter::Http(http),
-        }),
+        default_filter_chain: Some(FilterChain::new(
+            "http",
+            FilterChainMatch::default(),
+            None,
+            NetworkFilter::Http(http),
+        )),
         provenance: Vec::new(),
     };
     let any = Resource::Listener(Arc::new(listener)).encode();

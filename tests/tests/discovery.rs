@@ -67,12 +67,7 @@ fn listener(name: &str, routes: &str) -> Resource {
         forward_proxy: false,
         filters: weft_model::filter::HttpFilter::of_the_mesh(),
     };
-    let chain = FilterChain {
-        name: "default".into(),
-        matches: FilterChainMatch::default(),
-        tls: None,
-        filter: NetworkFilter::Http(http),
-    };
+    let chain = FilterChain::new("default", FilterChainMatch::default(), None, NetworkFilter::Http(http));
     Resource::Listener(Arc::new(Listener {
         name: name.into(),
         addresses: vec!["10.96.0.1:80".parse().unwrap()],

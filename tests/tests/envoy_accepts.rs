@@ -456,7 +456,7 @@ fn tcp(clusters: &[(&str, u32)]) -> NetworkFilter {
 
 #[test]
 fn envoy_accepts_listeners_and_routes_of_every_kind() {
-    let chain = |name: &str, matches, tls, filter| FilterChain { name: name.into(), matches, tls, filter };
+    let chain = FilterChain::new;
     let port = |port: u16, transport| FilterChainMatch {
         destination_port: Some(port),
         destination_prefixes: vec![IpPrefix { address: [10, 0, 0, 0].into(), length: 8 }],

@@ -123,6 +123,50 @@ async fn routes_mean_the_same_to_both() {
     assert!(answers[0][6].contains("version=v2 path=/deep/path"), "{:#?}", answers[0]);
 }
 
+#[tokio::test]
+async fn rules_let_the_same_connections_in() {
+    let mut bench = Bench::default();
+    let app = bench.app("v1").await;
+    let rules = |action: &str, permission: Value| {
+        json!({"name": "envoy.filters.network.rbac", "typed_config": {
+            "@type": format!("{TYPE}.extensions.filters.network.rbac.v3.RBAC"), "stat_prefix": "tcp.",
+            "rules": {"action": action, "policies": {"one": {
+                "permissions": [permission],
+                "principals": [{"direct_remote_ip": {"address_prefix": "127.0.0.0", "prefix_len": 8}}]}}}}})
+    };
+    let port = |port: u16| json!({"destination_port": port});
+    let mut answers = Vec::new();
+    for (name, kind) in [("envoy", Kind::Envoy), ("weft", Kind::Weft)] {
+        let ports: Vec<u16> = (0..4).map(|_| Bench::port()).collect();
+        let chains = [
+            vec![],
+            vec![rules("ALLOW", port(ports[1])), rules("DENY", port(1))],
+            vec![rules("ALLOW", port(1))],
+            vec![rules("ALLOW", port(ports[3])), rules("DENY", json!({"any": true}))],
+        ];
+        let listeners: Vec<Value> = ports
+            .iter()
+            .zip(chains)
+            .map(|(port, mut filters)| {
+                filters.push(json!({"name": "envoy.filters.network.tcp_proxy", "typed_config": {
+                "@type": format!("{TYPE}.extensions.filters.network.tcp_proxy.v3.TcpProxy"),
+                "stat_prefix": "tcp", "cluster": "app"}}));
+                json!({"address": at(*port), "filter_chains": [{"filters": filters}]})
+            })
+            .collect();
+        let file = bootstrap(&listeners, &[cluster("app", &[app])]);
+        bench.proxy(name, kind, &file, SocketAddr::from(([127, 0, 0, 1], ports[0]))).await;
+        let mut found = Vec::new();
+        for port in ports {
+            let answer = Client::here().request("GET", &format!("http://127.0.0.1:{port}/")).try_send().await;
+            found.push(answer.map(|answer| answer.status).ok());
+        }
+        answers.push(found);
+    }
+    assert_eq!(answers[1], answers[0]);
+    assert_eq!(answers[0], [Some(200), Some(200), None, None]);
+}
+
 /// An authority, and certificates of it, made by OpenSSL.
 fn certificates(bench: &Bench) {
     let script = "set -e

@@ -191,11 +191,8 @@ fn chains(
     };
     let mut chains = Vec::new();
     if accepts.mutual_tls {
-        let tls = |name: String, protocols: &[&str], filter| FilterChain {
-            name: name.into(),
-            matches: on_port(Transport::Tls, protocols),
-            tls: Some(mutual_tls()),
-            filter,
+        let tls = |name: String, protocols: &[&str], filter| {
+            FilterChain::new(&name, on_port(Transport::Tls, protocols), Some(mutual_tls()), filter)
         };
         if reads_http {
             // A client that offers only the bytes' protocol to a port of declared HTTP is read as HTTP all the same.
@@ -210,8 +207,7 @@ fn chains(
         }
     }
     if accepts.plain_text {
-        let plain =
-            |name: String, matches, filter| FilterChain { name: name.into(), matches, tls: None, filter };
+        let plain = |name: String, matches, filter| FilterChain::new(&name, matches, None, filter);
         let sniffed: &[&str] = if reads_bytes { &SNIFFED_HTTP } else { &[] };
         if reads_http {
             let matches = on_port(Transport::Raw, sniffed);
@@ -230,15 +226,13 @@ fn chains(
 fn other_ports(world: &World, scope: &ProxyScope) -> Vec<FilterChain> {
     let Accepts { mutual_tls: mutual, plain_text } = accepts(world, &scope.namespace, &scope.labels, 0);
     let name = "virtualInbound-catchall";
-    let chain = |suffix: &str, transport, protocols: &[&str], tls| FilterChain {
-        name: format!("{name}{suffix}").into(),
-        matches: FilterChainMatch {
+    let chain = |suffix: &str, transport, protocols: &[&str], tls| {
+        let matches = FilterChainMatch {
             transport: Some(transport),
             application_protocols: protocols.iter().map(|p| Arc::from(*p)).collect(),
             ..FilterChainMatch::default()
-        },
-        tls,
-        filter: tcp(name, INBOUND_PASSTHROUGH),
+        };
+        FilterChain::new(&format!("{name}{suffix}"), matches, tls, tcp(name, INBOUND_PASSTHROUGH))
     };
     let mesh: Vec<&str> = MESH_TCP.iter().chain(&MESH_HTTP).copied().collect();
     let mut chains = Vec::new();

@@ -112,7 +112,7 @@ fn passthrough_chain() -> FilterChain {
 }
 
 pub(super) fn chain(name: &str, matches: FilterChainMatch, filter: NetworkFilter) -> FilterChain {
-    FilterChain { name: name.into(), matches, tls: None, filter }
+    FilterChain::new(name, matches, None, filter)
 }
 
 fn tcp(stat_prefix: &str, clusters: Vec<WeightedCluster>) -> NetworkFilter {

@@ -15,13 +15,15 @@ use super::tls::{self, Socket};
 use super::wire::{
     OrderedKind, OrderedMetadata, OrderedValue, duration, embed, flag, metadata_value, number, pack,
 };
-use super::{address, http_connection, provenance, tcp_proxy};
+use super::{address, http_connection, network_rbac, provenance, tcp_proxy};
+use crate::filter::rbac::Rbac;
 use crate::listener::{
     Direction, DownstreamTls, FilterChain, FilterChainMatch, Inspection, Listener, NetworkFilter, Transport,
 };
 
 const HTTP: &str = "envoy.filters.network.http_connection_manager";
 const TCP: &str = "envoy.filters.network.tcp_proxy";
+const RBAC: &str = "envoy.filters.network.rbac";
 const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
 const TLS_INSPECTOR: &str = "envoy.filters.listener.tls_inspector";
 const HTTP_INSPECTOR: &str = "envoy.filters.listener.http_inspector";
@@ -181,13 +183,20 @@ fn encode_chain(chain: &FilterChain) -> pb::FilterChain {
         metadata.insert(FORWARD_PROXY.0, FORWARD_PROXY.1, yes);
     }
     let matches = encode_match(&chain.matches);
+    let filter = |name: &str, config| pb::Filter {
+        name: name.to_owned(),
+        config_type: Some(filter::ConfigType::TypedConfig(config)),
+    };
     pb::FilterChain {
         name: chain.name.to_string(),
         filter_chain_match: (matches != pb::FilterChainMatch::default()).then_some(matches),
-        filters: vec![pb::Filter {
-            name: name.to_owned(),
-            config_type: Some(filter::ConfigType::TypedConfig(config)),
-        }],
+        filters: chain
+            .rbac
+            .iter()
+            .map(network_rbac::encode)
+            .map(|it| filter(RBAC, it))
+            .chain([filter(name, config)])
+            .collect(),
         metadata: metadata.to_unordered(),
         transport_socket: chain.tls.as_ref().map(tls::encode_downstream),
         ..Default::default()
@@ -205,12 +214,13 @@ fn decode_chain(reader: &mut Reader, chain: pb::FilterChain) -> Option<FilterCha
         some => reader.required("filter_chain_match", some, decode_match),
     };
     let tls = reader.optional("transport_socket", transport_socket, decode_socket).flatten();
-    let mut filter = decode_filters(reader, filters);
+    let filters = decode_filters(reader, filters);
+    let (rbac, mut filter) = filters.map_or((Vec::new(), None), |(rbac, filter)| (rbac, Some(filter)));
     if let Some(NetworkFilter::Http(http)) = &mut filter {
         let flag = metadata_value(metadata.as_ref(), FORWARD_PROXY.0, FORWARD_PROXY.1);
         http.forward_proxy = matches!(flag, Some(Kind::BoolValue(true)));
     }
-    Some(FilterChain { name: name.into(), matches: matches?, tls, filter: filter? })
+    Some(FilterChain { name: name.into(), matches: matches?, tls, rbac, filter: filter? })
 }
 
 fn decode_socket(reader: &mut Reader, socket: core::TransportSocket) -> Option<Option<DownstreamTls>> {
@@ -222,21 +232,40 @@ fn decode_socket(reader: &mut Reader, socket: core::TransportSocket) -> Option<O
     }
 }
 
-/// The last filter serves; those before it may only be such as are ignored.
-fn decode_filters(reader: &mut Reader, filters: Vec<pb::Filter>) -> Option<NetworkFilter> {
-    let mut found = reader.each("filters", filters, decode_filter).into_iter().flatten();
-    match (found.next(), found.next()) {
-        (Some(filter), None) => Some(filter),
-        (None, _) => {
+/// What a network filter stands for.
+enum Filter {
+    Ignored,
+    Decides(Rbac),
+    Serves(NetworkFilter),
+}
+
+/// The last filter serves; those before it decide whether it may, or are ignored.
+fn decode_filters(reader: &mut Reader, filters: Vec<pb::Filter>) -> Option<(Vec<Rbac>, NetworkFilter)> {
+    let (mut rbac, mut serving) = (Vec::new(), None);
+    for filter in reader.each("filters", filters, decode_filter) {
+        match filter {
+            Filter::Ignored => {}
+            Filter::Decides(_) if serving.is_some() => {
+                return reader.refuse_at("filters", "has a filter after the one that serves");
+            }
+            Filter::Decides(rules) => rbac.push(rules),
+            Filter::Serves(_) if serving.is_some() => {
+                return reader.refuse_at("filters", "has more than one that serves");
+            }
+            Filter::Serves(filter) => serving = Some(filter),
+        }
+    }
+    match serving {
+        Some(serving) => Some((rbac, serving)),
+        None => {
             reader.refuse_at("filters", "has none that serves: an HTTP connection manager or a TCP proxy")
         }
-        (Some(_), Some(_)) => reader.refuse_at("filters", "has more than one that serves"),
     }
 }
 
-fn decode_filter(reader: &mut Reader, filter: pb::Filter) -> Option<Option<NetworkFilter>> {
+fn decode_filter(reader: &mut Reader, filter: pb::Filter) -> Option<Filter> {
     if IGNORED_FILTERS.contains(&filter.name.as_str()) {
-        return Some(None);
+        return Some(Filter::Ignored);
     }
     let Some(filter::ConfigType::TypedConfig(any)) = filter.config_type else {
         return reader.missing("typed_config");
@@ -244,11 +273,15 @@ fn decode_filter(reader: &mut Reader, filter: pb::Filter) -> Option<Option<Netwo
     reader.within("typed_config", |reader| match any.type_url.rsplit('.').next() {
         Some("HttpConnectionManager") => {
             let http = reader.unpack::<hcm::HttpConnectionManager>(&any)?;
-            http_connection::decode(reader, http).map(|http| Some(NetworkFilter::Http(http)))
+            http_connection::decode(reader, http).map(|http| Filter::Serves(NetworkFilter::Http(http)))
         }
         Some("TcpProxy") => {
             let tcp = reader.unpack::<tcp_pb::TcpProxy>(&any)?;
-            tcp_proxy::decode(reader, tcp).map(|tcp| Some(NetworkFilter::Tcp(tcp)))
+            tcp_proxy::decode(reader, tcp).map(|tcp| Filter::Serves(NetworkFilter::Tcp(tcp)))
+        }
+        Some("RBAC") => {
+            let rbac = reader.unpack(&any)?;
+            network_rbac::decode(reader, rbac).map(Filter::Decides)
         }
         _ => reader.refuse(format!("filter `{}` is not supported", filter.name)),
     })

@@ -31,6 +31,7 @@ mod tls_context;
 mod access_log;
 mod http_connection;
 mod tcp_proxy;
+mod network_rbac;
 mod upstream_http;
 mod outlier;
 mod load_balancing;

@@ -50,9 +50,9 @@ fn every_mistake_of_a_route_table_is_named_with_its_path() {
 #[test]
 fn a_filter_that_decides_about_requests_is_not_passed_over() {
     let filter = pb::Filter {
-        name: "envoy.filters.network.rbac".into(),
+        name: "envoy.filters.network.ext_authz".into(),
         config_type: Some(pb::filter::ConfigType::TypedConfig(weft_proto::xds::protobuf::Any {
-            type_url: "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC".into(),
+            type_url: "type.googleapis.com/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz".into(),
             value: vec![],
         })),
     };
@@ -64,7 +64,7 @@ fn a_filter_that_decides_about_requests_is_not_passed_over() {
         ..Default::default()
     };
     let errors = listener::decode(&listener.encode_to_vec()).unwrap_err();
-    assert!(errors.to_string().contains("`envoy.filters.network.rbac` is not supported"), "{errors}");
+    assert!(errors.to_string().contains("`envoy.filters.network.ext_authz` is not supported"), "{errors}");
     assert_eq!(errors.mistakes()[0].field, "filter_chains[0].filters[0].typed_config");
 }
 

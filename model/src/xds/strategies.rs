@@ -710,8 +710,8 @@ fn chain() -> BoxedStrategy<FilterChain> {
             })
         },
     );
-    (name(), matches, of(tls), prop_oneof![http, tcp])
-        .prop_map(|(name, matches, tls, filter)| FilterChain { name, matches, tls, filter })
+    (name(), matches, of(tls), vec(rbac(), 0..2), prop_oneof![http, tcp])
+        .prop_map(|(name, matches, tls, rbac, filter)| FilterChain { name, matches, tls, rbac, filter })
         .boxed()
 }
 

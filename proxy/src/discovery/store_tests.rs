@@ -71,12 +71,7 @@ fn listener(name: &str, routes: &str) -> Resource {
         forward_proxy: false,
         filters: weft_model::filter::HttpFilter::of_the_mesh(),
     };
-    let chain = FilterChain {
-        name: "default".into(),
-        matches: FilterChainMatch::default(),
-        tls: None,
-        filter: NetworkFilter::Http(http),
-    };
+    let chain = FilterChain::new("default", FilterChainMatch::default(), None, NetworkFilter::Http(http));
     Resource::Listener(
         Listener {
             name: name.into(),

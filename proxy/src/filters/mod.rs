@@ -27,7 +27,7 @@ mod ext_authz;
 mod header_mutation;
 mod health_check;
 mod local_rate_limit;
-mod rbac;
+pub mod rbac;
 pub mod rewrite;
 pub mod host;
 pub mod target;

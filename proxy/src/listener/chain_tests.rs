@@ -5,23 +5,20 @@ use weft_model::listener::{Direction, FilterChainMatch, NetworkFilter, TcpProxy}
 use super::*;
 
 fn chain(name: &str, port: Option<u16>, transport: Option<Transport>, protocols: &[&str]) -> FilterChain {
-    FilterChain {
-        name: name.into(),
-        matches: FilterChainMatch {
-            destination_port: port,
-            transport,
-            application_protocols: protocols.iter().map(|p| Arc::from(*p)).collect(),
-            ..FilterChainMatch::default()
-        },
-        tls: None,
-        filter: NetworkFilter::Tcp(TcpProxy {
-            stat_prefix: name.into(),
-            clusters: Vec::new(),
-            idle_timeout: None,
-            hash_source_ip: false,
-            metadata_match: Default::default(),
-        }),
-    }
+    let matches = FilterChainMatch {
+        destination_port: port,
+        transport,
+        application_protocols: protocols.iter().map(|p| Arc::from(*p)).collect(),
+        ..FilterChainMatch::default()
+    };
+    let filter = NetworkFilter::Tcp(TcpProxy {
+        stat_prefix: name.into(),
+        clusters: Vec::new(),
+        idle_timeout: None,
+        hash_source_ip: false,
+        metadata_match: Default::default(),
+    });
+    FilterChain::new(name, matches, None, filter)
 }
 
 fn listener(filter_chains: Vec<FilterChain>) -> Listener {

@@ -17,7 +17,7 @@ use super::original_dst::{original_destination, unmapped};
 use super::sniff::{Outcome, Sniffed, sniff};
 use super::statistics::{Event, ListenerStatistics};
 use crate::error::{ResponseFlag, ResponseFlags};
-use crate::filters::client_certificate;
+use crate::filters::{client_certificate, rbac};
 use crate::http::downstream::Downstream;
 use crate::http::serve;
 use crate::io::Io;
@@ -69,6 +69,10 @@ async fn serve_connection(worker: Rc<Worker>, entry: Arc<Listener>, stream: TcpS
         }
         Err(error) => return handshake_failed(&worker, &listener, &record, &error),
     };
+    if let Err(details) = rbac::let_in(&worker.shared.statistics.connection_rbac, &chain.rbac, &record) {
+        io.abort();
+        return closed_before_served(&worker, &record, None, &details);
+    }
     match &chain.filter {
         NetworkFilter::Tcp(filter) => {
             let destination = tcp::Destination {
@@ -183,7 +187,7 @@ fn refuse(worker: &Worker, listener: &Listener, record: &ConnectionRecord, trans
             "refused a connection to {} {why} (number {count} at this port)", record.local
         );
     }
-    closed_before_served(worker, record, ResponseFlag::NoRouteFound);
+    closed_before_served(worker, record, Some(ResponseFlag::NoRouteFound), "");
 }
 
 fn handshake_failed(worker: &Worker, listener: &Listener, record: &ConnectionRecord, error: &str) {
@@ -191,12 +195,17 @@ fn handshake_failed(worker: &Worker, listener: &Listener, record: &ConnectionRec
     if count.is_power_of_two() {
         tracing::warn!(client = %record.remote, listener = &*listener.name, "the TLS handshake failed: {error} (number {count} at port {})", record.local.port());
     }
-    closed_before_served(worker, record, ResponseFlag::DownstreamProtocolError);
+    closed_before_served(worker, record, Some(ResponseFlag::DownstreamProtocolError), "");
 }
 
-fn closed_before_served(worker: &Worker, record: &ConnectionRecord, flag: ResponseFlag) {
+fn closed_before_served(
+    worker: &Worker,
+    record: &ConnectionRecord,
+    flag: Option<ResponseFlag>,
+    details: &str,
+) {
     let mut flags = ResponseFlags::default();
-    flags.insert(flag);
+    flag.into_iter().for_each(|flag| flags.insert(flag));
     worker.recorder.tcp(&TcpRecord {
         connection: record,
         started_at: SystemTime::now(),
@@ -205,6 +214,7 @@ fn closed_before_served(worker: &Worker, record: &ConnectionRecord, flag: Respon
         bytes_received: 0,
         bytes_sent: 0,
         flags,
+        details,
         upstream: None,
     });
 }

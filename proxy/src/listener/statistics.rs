@@ -13,8 +13,10 @@ pub struct ListenerStatistics {
     pub accept_errors: AtomicU64,
     /// Panics in connections: mistakes of this proxy.
     pub panics: AtomicU64,
-    /// What role-based access control decided.
+    /// What role-based access control decided of requests.
     pub rbac: RbacStatistics,
+    /// The same of connections.
+    pub connection_rbac: RbacStatistics,
     by_port: Mutex<BTreeMap<(Event, u16), u64>>,
 }
 

@@ -102,15 +102,18 @@ impl Observed {
             "Connections ended by a mistake of this proxy.",
             &statistics.panics,
         );
-        let rbac = &statistics.rbac;
-        count("envoy_http_rbac_allowed", "Requests that role-based access control allowed.", &rbac.allowed);
-        count("envoy_http_rbac_denied", "Requests that role-based access control denied.", &rbac.denied);
-        count(
-            "envoy_http_rbac_shadow_allowed",
-            "Requests that shadow rules would allow.",
-            &rbac.shadow_allowed,
-        );
-        count("envoy_http_rbac_shadow_denied", "Requests that shadow rules would deny.", &rbac.shadow_denied);
+        let of_both =
+            [("http", "Requests", &statistics.rbac), ("tcp", "Connections", &statistics.connection_rbac)];
+        for (kind, what, rbac) in of_both {
+            for (name, word, number) in [
+                ("allowed", "role-based access control allowed", &rbac.allowed),
+                ("denied", "role-based access control denied", &rbac.denied),
+                ("shadow_allowed", "shadow rules would allow", &rbac.shadow_allowed),
+                ("shadow_denied", "shadow rules would deny", &rbac.shadow_denied),
+            ] {
+                count(&format!("envoy_{kind}_rbac_{name}"), &format!("{what} that {word}."), number);
+            }
+        }
         let open = self.shared.open.count();
         let _ = writeln!(
             text,

@@ -176,7 +176,7 @@ pub(crate) fn listener(name: &str, ip: &str, direction: Direction, filter: Netwo
 }
 
 pub(crate) fn chain(name: &str, matches: FilterChainMatch, filter: NetworkFilter) -> FilterChain {
-    FilterChain { name: name.into(), matches, tls: None, filter }
+    FilterChain::new(name, matches, None, filter)
 }
 
 pub(crate) fn http_filter(routes: &str) -> NetworkFilter {

@@ -6,9 +6,11 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use weft_model::filter::rbac::{Condition, Doer, Policy, Rbac, RbacAction, Rules};
 use weft_model::listener::{
     Direction, DownstreamTls, FilterChain, FilterChainMatch, Inspection, MeshTls, Transport,
 };
+use weft_model::matcher::{StringMatch, StringPattern};
 use weft_model::snapshot::Snapshot;
 
 use super::harness::*;
@@ -68,6 +70,51 @@ fn inbound(application: std::net::SocketAddr) -> Snapshot {
     listener.inspection = Inspection { tls: true, http: false, timeout: Duration::from_secs(5) };
     add_listener(&mut snapshot, listener);
     snapshot
+}
+
+/// The caller's connection is made, and ends before the application hears of it.
+#[test]
+fn connections_are_let_in_by_who_calls() {
+    local(async {
+        let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = TestAuthority::new("root");
+        let who = |pattern: &str| {
+            let name = StringMatch { pattern: StringPattern::Exact(pattern.into()), ignore_case: false };
+            let principals = vec![Condition::Special(Doer::Authenticated(Some(name)))];
+            let policy = Policy { name: "who".into(), permissions: vec![Condition::Any], principals };
+            Rules { action: RbacAction::Allow, policies: vec![policy] }
+        };
+        for (wanted, let_in) in [(RATINGS, true), (REVIEWS, false)] {
+            let mut snapshot = inbound(application.local_addr().unwrap());
+            let mut listener = (*snapshot.listeners["inbound"]).clone();
+            let shadow = Rbac { rules: None, shadow_rules: Some(who("spiffe://nobody")) };
+            listener.filter_chains[0].rbac =
+                vec![shadow, Rbac { rules: Some(who(wanted)), shadow_rules: None }];
+            add_listener(&mut snapshot, listener);
+            let callee = Proxy::start_as(snapshot, Some(authority.identity(REVIEWS)), None);
+            let called = sidecar(callee.at("127.0.0.1").await, REVIEWS);
+            let mut snapshot = outbound(Vec::new(), vec![called]);
+            add_listener(
+                &mut snapshot,
+                self::listener("tcp", "127.0.0.2", Direction::Outbound, tcp_filter("a")),
+            );
+            let caller = Proxy::start_as(snapshot, Some(authority.identity(RATINGS)), None);
+            let mut client = TcpStream::connect(caller.at("127.0.0.2").await).await.unwrap();
+            client.write_all(b"?").await.unwrap();
+            if let_in {
+                let (mut server, _) = soon(application.accept()).await.unwrap();
+                assert_eq!(soon(server.read_u8()).await.unwrap(), b'?');
+            } else {
+                assert_eq!(end_of(&mut client).await, Err(ErrorKind::ConnectionReset));
+                let nobody = std::pin::pin!(application.accept());
+                assert!(futures_util::poll!(nobody).is_pending());
+            }
+            let counts = &callee.shared.statistics.connection_rbac;
+            let counts = [&counts.allowed, &counts.denied, &counts.shadow_denied]
+                .map(|count| count.load(std::sync::atomic::Ordering::Relaxed));
+            assert_eq!(counts, [u64::from(let_in), u64::from(!let_in), 1]);
+        }
+    });
 }
 
 fn reset(stream: TcpStream) {

@@ -120,6 +120,8 @@ pub struct TcpRecord<'a> {
     pub bytes_sent: u64,
     /// Why it ended, if not by itself.
     pub flags: ResponseFlags,
+    /// The same in words, Envoy's `%CONNECTION_TERMINATION_DETAILS%`; empty: nothing to add.
+    pub details: &'a str,
     /// Where it was passed on to.
     pub upstream: Option<&'a UpstreamRecord>,
 }

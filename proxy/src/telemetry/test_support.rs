@@ -150,6 +150,7 @@ impl Sample {
             bytes_received: if self.closed { 100 } else { 0 },
             bytes_sent: if self.closed { 200 } else { 0 },
             flags: self.flags,
+            details: "",
             upstream: self.upstream.as_ref(),
         }
     }

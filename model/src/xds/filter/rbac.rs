@@ -29,6 +29,14 @@ pub(super) fn decode(reader: &mut Reader, rbac: http_pb::Rbac) -> Option<Rbac> {
         ignored: rules_stat_prefix, shadow_rules_stat_prefix, track_per_rule_stats;
         refused: matcher, shadow_matcher
     });
+    decode_both(reader, rules, shadow_rules)
+}
+
+pub(in crate::xds) fn decode_both(
+    reader: &mut Reader,
+    rules: Option<pb::Rbac>,
+    shadow_rules: Option<pb::Rbac>,
+) -> Option<Rbac> {
     let of = |reader: &mut Reader, field: &str, rules: Option<pb::Rbac>| match rules {
         None => Some(None),
         some => reader.required(field, some, decode_rules).map(Some),
@@ -53,7 +61,7 @@ pub(in crate::xds) fn encode_rules(rules: &Rules) -> pb::Rbac {
     pb::Rbac { action: action as i32, policies, ..Default::default() }
 }
 
-pub(in crate::xds) fn decode_rules(reader: &mut Reader, rules: pb::Rbac) -> Option<Rules> {
+fn decode_rules(reader: &mut Reader, rules: pb::Rbac) -> Option<Rules> {
     fields!(reader, rules => pb::Rbac { action, policies; ignored: audit_logging_options });
     let action = match rbac::Action::try_from(action) {
         Ok(rbac::Action::Allow) => Some(RbacAction::Allow),

@@ -125,7 +125,10 @@ impl<'a> Entry<'a> {
             Operator::DownstreamLocalUriSan => {
                 identity(self.own().filter(|_| self.connection().peer_identity.is_some()))
             }
-            Operator::ConnectionTerminationDetails => Value::None,
+            Operator::ConnectionTerminationDetails => match self {
+                Self::Tcp(record, _) => record.details.into(),
+                Self::Request(..) => Value::None,
+            },
             Operator::Hostname => hostname().into(),
             Operator::Environment(value) => (&**value).into(),
             // Envoy writes 0 for connections, too.
