@@ -29,6 +29,9 @@ pub struct Cluster {
     pub http: UpstreamHttp,
     /// Whether TLS is spoken.
     pub transport: UpstreamTransport,
+    /// Endpoints are told whose connection is passed on to them, before TLS and anything else; none: they are not. What
+    /// is told holds for a connection, so requests of several clients never share one.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// Bounds on what is under way.
     pub limits: CircuitBreakers,
     /// The same for routes of priority HIGH, which are counted apart.
@@ -64,6 +67,7 @@ impl Cluster {
             connect_timeout: Self::CONNECT_TIMEOUT,
             http: UpstreamHttp::SameAsDownstream,
             transport: UpstreamTransport::Plain,
+            proxy_protocol: None,
             limits: CircuitBreakers::default(),
             high_priority_limits: CircuitBreakers::ENVOY,
             outlier_detection: None,
@@ -80,6 +84,15 @@ impl Cluster {
     pub fn original_destination(name: &str) -> Self {
         Self::new(name, Discovery::OriginalDst)
     }
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProxyProtocolVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// Where endpoints come from.

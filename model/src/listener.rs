@@ -54,12 +54,23 @@ pub struct Listener {
 /// first, so a declared protocol asks for none.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Inspection {
+    /// Take a header of the PROXY protocol off the connection, and its word for whose connection it is; none: do not.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Look for a TLS ClientHello (server name and application protocols).
     pub tls: bool,
     /// Look for an HTTP/1 request line or the HTTP/2 preface.
     pub http: bool,
     /// Wait so long for the client to speak, then go on with what is known. Zero: wait until it speaks.
     pub timeout: Duration,
+}
+
+/// Whether a connection begins with a header of the PROXY protocol, of either version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProxyProtocol {
+    /// One that does not is closed.
+    Required,
+    /// One that does not is its sender's own. Only where all senders are trusted: any may claim to be anybody.
+    Allowed,
 }
 
 /// How a connection is served.

@@ -65,7 +65,7 @@ pub mod xds {
     };
     pub use envoy_types::pb::envoy::extensions::filters::listener::{
         http_inspector::v3 as http_inspector, original_dst::v3 as original_dst,
-        tls_inspector::v3 as tls_inspector,
+        proxy_protocol::v3 as proxy_protocol, tls_inspector::v3 as tls_inspector,
     };
     pub use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
     pub use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as network_rbac;
@@ -74,6 +74,7 @@ pub mod xds {
         host::omit_host_metadata::v3 as omit_host_metadata,
         priority::previous_priorities::v3 as previous_priorities,
     };
+    pub use envoy_types::pb::envoy::extensions::transport_sockets::proxy_protocol::v3 as upstream_proxy_protocol;
     pub use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3 as raw_buffer;
     pub use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
     pub use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream_http;

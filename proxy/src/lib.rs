@@ -2,6 +2,7 @@
 
 pub mod listener;
 pub mod io;
+pub mod proxy_protocol;
 pub mod tls;
 pub mod http1;
 pub mod body;

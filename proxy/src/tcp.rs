@@ -56,6 +56,7 @@ pub async fn proxy(worker: &Rc<Worker>, destination: &Destination<'_>, record: C
         &cluster.cluster,
         destination.original,
         preference,
+        Some(opened.connection.ends()),
         destination.provenance,
     );
     let upstream = match Box::pin(connecting).await {

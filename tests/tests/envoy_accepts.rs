@@ -480,7 +480,12 @@ fn envoy_accepts_listeners_and_routes_of_every_kind() {
         use_original_dst: true,
         headless: false,
         direction: Direction::Inbound,
-        inspection: Inspection { tls: true, http: true, timeout: Duration::from_millis(500) },
+        inspection: Inspection {
+            tls: true,
+            http: true,
+            timeout: Duration::from_millis(500),
+            ..Inspection::default()
+        },
         filter_chains: vec![
             chain("9080-mtls", port(9080, Transport::Tls), Some(server), http(inline, false)),
             chain("9080-plain", port(9080, Transport::Raw), None, tcp(&[("a", 1)])),
@@ -501,7 +506,7 @@ fn envoy_accepts_listeners_and_routes_of_every_kind() {
         use_original_dst: false,
         headless: false,
         direction: Direction::Outbound,
-        inspection: Inspection { tls: false, http: true, timeout: Duration::ZERO },
+        inspection: Inspection { tls: false, http: true, timeout: Duration::ZERO, ..Inspection::default() },
         filter_chains: vec![chain("all", FilterChainMatch::default(), None, tcp(&[("a", 0)]))],
         default_filter_chain: None,
         provenance: Vec::new(),

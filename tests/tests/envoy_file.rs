@@ -12,10 +12,11 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weft_tests::client::{Answer, Client};
 use weft_tests::envoy::{Bench, Kind};
 use weft_tests::mesh::built;
-use weft_tests::wait::eventually;
+use weft_tests::wait::{PATIENCE, eventually};
 
 const TYPE: &str = "type.googleapis.com/envoy";
 
@@ -165,6 +166,89 @@ async fn rules_let_the_same_connections_in() {
     }
     assert_eq!(answers[1], answers[0]);
     assert_eq!(answers[0], [Some(200), Some(200), None, None]);
+}
+
+/// Sends bytes from an address of this machine, and gives all that comes back.
+async fn exchange(from: [u8; 4], port: u16, bytes: &[u8]) -> String {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    let mut stream = socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    // What is not let in may be reset.
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The PROXY protocol, from any of the two to any of the two: who calls is known behind a proxy, over HTTP and TCP.
+#[tokio::test]
+async fn load_balancers_say_whose_connection_it_is() {
+    let mut bench = Bench::default();
+    let who = json!([{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"},
+        "direct_response": {"status": 200},
+        "response_headers_to_add": [
+            {"header": {"key": "x-who", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}},
+            {"header": {"key": "x-direct", "value": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"}},
+            {"header": {"key": "x-port", "value": "%DOWNSTREAM_LOCAL_PORT%"}}]}]}]);
+    let route = |cluster: &str| json!([{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster}}]}]);
+    let reads = |port: u16, allow: bool| {
+        let mut listener = http(port, &who);
+        listener["listener_filters"] = json!([{"name": "envoy.filters.listener.proxy_protocol", "typed_config": {
+            "@type": format!("{TYPE}.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"),
+            "allow_requests_without_proxy_protocol": allow}}]);
+        listener
+    };
+    let tells = |name: &str, version: &str, port: u16| {
+        let mut cluster = cluster(name, &[SocketAddr::from(([127, 0, 0, 1], port))]);
+        cluster["transport_socket"] = json!({"name": "envoy.transport_sockets.upstream_proxy_protocol", "typed_config": {
+            "@type": format!("{TYPE}.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"),
+            "config": {"version": version},
+            "transport_socket": {"name": "envoy.transport_sockets.raw_buffer", "typed_config": {
+                "@type": format!("{TYPE}.extensions.transport_sockets.raw_buffer.v3.RawBuffer")}}}});
+        cluster
+    };
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let kinds = [("envoy", Kind::Envoy), ("weft", Kind::Weft)];
+    let mut behind = Vec::new();
+    for (name, kind) in kinds {
+        let (required, allowed) = (Bench::port(), Bench::port());
+        let file = bootstrap(&[reads(required, false), reads(allowed, true)], &[]);
+        bench.proxy(name, kind, &file, SocketAddr::from(([127, 0, 0, 1], required))).await;
+        for wrong in [&request[..], b"PROXY TCP4 nobody 127.0.0.1 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            assert_eq!(exchange([127, 0, 0, 1], required, wrong).await, "", "{name}");
+        }
+        let answer = exchange([127, 0, 0, 5], allowed, request).await;
+        assert!(answer.contains("x-who: 127.0.0.5"), "{name}: {answer}");
+        behind.push((name, required));
+    }
+    for (name, kind) in kinds {
+        let ports: Vec<u16> = (0..6).map(|_| Bench::port()).collect();
+        let mut listeners = Vec::new();
+        let mut clusters = Vec::new();
+        for (index, (reader, port)) in behind.iter().enumerate() {
+            for (version, at) in [("V1", index), ("V2", index + 2)] {
+                listeners.push(http(ports[at], &route(&format!("{reader}-{version}"))));
+                clusters.push(tells(&format!("{reader}-{version}"), version, *port));
+            }
+            listeners.push(json!({"address": at(ports[index + 4]), "filter_chains": [{"filters": [
+                {"name": "envoy.filters.network.tcp_proxy", "typed_config": {
+                    "@type": format!("{TYPE}.extensions.filters.network.tcp_proxy.v3.TcpProxy"),
+                    "stat_prefix": "tcp", "cluster": format!("{reader}-V2")}}]}]}));
+        }
+        let file = bootstrap(&listeners, &clusters);
+        bench
+            .proxy(&format!("{name}-front"), kind, &file, SocketAddr::from(([127, 0, 0, 1], ports[5])))
+            .await;
+        for port in ports {
+            // Two clients, one after the other: what was told of one is not believed of the other.
+            for client in [7, 8, 7] {
+                let answer = exchange([127, 0, 0, client], port, request).await;
+                let expected = [format!("x-who: 127.0.0.{client}"), format!("x-port: {port}")];
+                assert!(expected.iter().all(|it| answer.contains(it)), "{name}: {expected:?}: {answer}");
+                assert!(answer.contains("x-direct: 127.0.0.1\r\n"), "{name}: {answer}");
+            }
+        }
+    }
 }
 
 /// An authority, and certificates of it, made by OpenSSL.

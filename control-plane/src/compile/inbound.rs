@@ -164,7 +164,7 @@ fn listener<'a>(
         use_original_dst,
         headless: false,
         direction: Direction::Inbound,
-        inspection: Inspection { tls: true, http: true, timeout: DETECTION_TIMEOUT },
+        inspection: Inspection { tls: true, http: true, timeout: DETECTION_TIMEOUT, ..Inspection::default() },
         filter_chains,
         default_filter_chain: None,
         provenance: provenance.cloned().collect(),

@@ -231,7 +231,8 @@ fn listener(
                 application_protocols: SNIFFED_HTTP.map(Arc::from).to_vec(),
                 ..FilterChainMatch::default()
             };
-            let inspection = Inspection { tls: false, http: true, timeout: DETECTION_TIMEOUT };
+            let inspection =
+                Inspection { tls: false, http: true, timeout: DETECTION_TIMEOUT, ..Inspection::default() };
             (vec![FilterChain { matches: sniffed, ..http }], bytes, inspection)
         }
     };

@@ -92,8 +92,10 @@ pub enum Deed {
 pub enum Doer {
     /// Has proved an identity; such a one, if something is asked of it.
     Authenticated(Option<StringMatch>),
-    /// The client's own end of the connection.
+    /// The client's address, where a load balancer tells it the one that it passes on.
     SourceIp(IpPrefix),
+    /// The other end of the connection itself.
+    DirectRemoteIp(IpPrefix),
 }
 
 /// What is known of a request or connection.
@@ -103,6 +105,8 @@ pub struct RbacFacts<'a> {
     pub request: Option<RequestFacts<'a>>,
     /// The client.
     pub source: SocketAddr,
+    /// The other end of the connection itself.
+    pub direct_remote: SocketAddr,
     /// Where it wanted to go.
     pub destination: SocketAddr,
     /// Who it has proved to be, as a URI.
@@ -133,6 +137,7 @@ impl Asked for Doer {
             Self::Authenticated(None) => facts.peer.is_some(),
             Self::Authenticated(Some(pattern)) => facts.peer.is_some_and(|peer| pattern.matches(peer)),
             Self::SourceIp(prefix) => prefix.contains(facts.source.ip().to_canonical()),
+            Self::DirectRemoteIp(prefix) => prefix.contains(facts.direct_remote.ip().to_canonical()),
         }
     }
 }

@@ -15,6 +15,7 @@ fn facts<'a>(path: &'a str, headers: &'a HeaderMap, peer: Option<&'a str>) -> Rb
     RbacFacts {
         request: Some(request),
         source: "10.1.2.3:4000".parse().unwrap(),
+        direct_remote: "10.1.2.3:4000".parse().unwrap(),
         destination: "10.0.0.1:8080".parse().unwrap(),
         peer,
         server_name: "",

@@ -34,6 +34,7 @@ pub enum Operator {
     UpstreamLocalUriSan,
     DownstreamLocalAddress(Part),
     DownstreamRemoteAddress(Part),
+    DownstreamDirectRemoteAddress(Part),
     DownstreamPeerUriSan,
     DownstreamLocalUriSan,
     RequestedServerName,
@@ -131,13 +132,12 @@ impl Operator {
             "DOWNSTREAM_LOCAL_ADDRESS" => Self::DownstreamLocalAddress(Whole),
             "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT" => Self::DownstreamLocalAddress(Host),
             "DOWNSTREAM_LOCAL_PORT" => Self::DownstreamLocalAddress(Port),
-            "DOWNSTREAM_REMOTE_ADDRESS" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => {
-                Self::DownstreamRemoteAddress(Whole)
-            }
-            "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT" => {
-                Self::DownstreamRemoteAddress(Host)
-            }
-            "DOWNSTREAM_REMOTE_PORT" | "DOWNSTREAM_DIRECT_REMOTE_PORT" => Self::DownstreamRemoteAddress(Port),
+            "DOWNSTREAM_REMOTE_ADDRESS" => Self::DownstreamRemoteAddress(Whole),
+            "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT" => Self::DownstreamRemoteAddress(Host),
+            "DOWNSTREAM_REMOTE_PORT" => Self::DownstreamRemoteAddress(Port),
+            "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => Self::DownstreamDirectRemoteAddress(Whole),
+            "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT" => Self::DownstreamDirectRemoteAddress(Host),
+            "DOWNSTREAM_DIRECT_REMOTE_PORT" => Self::DownstreamDirectRemoteAddress(Port),
             "DOWNSTREAM_PEER_URI_SAN" => Self::DownstreamPeerUriSan,
             "DOWNSTREAM_LOCAL_URI_SAN" => Self::DownstreamLocalUriSan,
             "REQUESTED_SERVER_NAME" => Self::RequestedServerName,

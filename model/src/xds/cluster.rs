@@ -20,8 +20,8 @@ use super::wire::{
     text_struct,
 };
 use super::{
-    address, bootstrap, endpoint, health_check, limits, load_balancing, outlier, provenance, subset,
-    upstream_http,
+    address, bootstrap, endpoint, health_check, limits, load_balancing, outlier, provenance, proxy_protocol,
+    subset, upstream_http,
 };
 use crate::cluster::{Cluster, Discovery, ServiceInfo, UpstreamTls, UpstreamTransport};
 
@@ -71,6 +71,10 @@ pub fn encode(cluster: &Cluster) -> Vec<u8> {
         UpstreamTransport::ByEndpoint(tls) => {
             message.transport_socket_matches = encode_by_endpoint(tls, cluster);
         }
+    }
+    if let Some(version) = cluster.proxy_protocol {
+        let inside = message.transport_socket.take();
+        message.transport_socket = Some(proxy_protocol::encode(version, inside));
     }
     let mut bytes = message.encode_to_vec();
     if let Some(subsets) = &cluster.balancing.subsets {
@@ -134,6 +138,10 @@ pub(super) fn read(reader: &mut Reader, cluster: pb::Cluster) -> Option<Cluster>
     let (limits, high_priority_limits) =
         reader.within("circuit_breakers", |reader| limits::decode(reader, circuit_breakers));
     let options = upstream_http::decode(reader, typed_extension_protocol_options);
+    let (proxy_protocol, transport_socket) = match transport_socket {
+        Some(socket) => reader.within("transport_socket", |reader| proxy_protocol::decode(reader, socket))?,
+        None => (None, None),
+    };
     let transport = decode_transport(reader, transport_socket, transport_socket_matches);
     let outlier_detection = reader.optional("outlier_detection", outlier_detection, outlier::decode);
     let health_check = health_check::decode(reader, health_checks);
@@ -147,6 +155,7 @@ pub(super) fn read(reader: &mut Reader, cluster: pb::Cluster) -> Option<Cluster>
         connect_timeout,
         http: options.http,
         transport: transport?,
+        proxy_protocol,
         limits,
         high_priority_limits,
         outlier_detection,

@@ -8,7 +8,9 @@ use weft_proto::xds::listener as pb;
 use weft_proto::xds::listener::{filter, listener_filter};
 use weft_proto::xds::protobuf::value::Kind;
 use weft_proto::xds::tls::DownstreamTlsContext;
-use weft_proto::xds::{hcm, http_inspector, original_dst, tcp_proxy as tcp_pb, tls_inspector};
+use weft_proto::xds::{
+    hcm, http_inspector, original_dst, proxy_protocol, tcp_proxy as tcp_pb, tls_inspector,
+};
 
 use super::reader::{DecodeErrors, Reader, fields};
 use super::tls::{self, Socket};
@@ -18,13 +20,15 @@ use super::wire::{
 use super::{address, http_connection, network_rbac, provenance, tcp_proxy};
 use crate::filter::rbac::Rbac;
 use crate::listener::{
-    Direction, DownstreamTls, FilterChain, FilterChainMatch, Inspection, Listener, NetworkFilter, Transport,
+    Direction, DownstreamTls, FilterChain, FilterChainMatch, Inspection, Listener, NetworkFilter,
+    ProxyProtocol, Transport,
 };
 
 const HTTP: &str = "envoy.filters.network.http_connection_manager";
 const TCP: &str = "envoy.filters.network.tcp_proxy";
 const RBAC: &str = "envoy.filters.network.rbac";
 const ORIGINAL_DST: &str = "envoy.filters.listener.original_dst";
+const PROXY_PROTOCOL: &str = "envoy.filters.listener.proxy_protocol";
 const TLS_INSPECTOR: &str = "envoy.filters.listener.tls_inspector";
 const HTTP_INSPECTOR: &str = "envoy.filters.listener.http_inspector";
 /// Network filters of Istio's that only measure.
@@ -148,6 +152,12 @@ fn encode_listener_filters(listener: &Listener) -> Vec<pb::ListenerFilter> {
     if listener.use_original_dst {
         filters.push(filter(ORIGINAL_DST, pack(&original_dst::OriginalDst::default())));
     }
+    if let Some(presence) = listener.inspection.proxy_protocol {
+        let allow_requests_without_proxy_protocol = presence == ProxyProtocol::Allowed;
+        let message =
+            proxy_protocol::ProxyProtocol { allow_requests_without_proxy_protocol, ..Default::default() };
+        filters.push(filter(PROXY_PROTOCOL, pack(&message)));
+    }
     if listener.inspection.tls {
         filters.push(filter(TLS_INSPECTOR, pack(&tls_inspector::TlsInspector::default())));
     }
@@ -167,9 +177,31 @@ fn decode_listener_filter(
         ORIGINAL_DST => {}
         TLS_INSPECTOR => inspection.tls = true,
         HTTP_INSPECTOR => inspection.http = true,
+        PROXY_PROTOCOL => inspection.proxy_protocol = Some(decode_proxy_protocol(reader, filter)?),
         other => return reader.refuse(format!("listener filter `{other}` is not supported")),
     }
     Some(())
+}
+
+fn decode_proxy_protocol(reader: &mut Reader, filter: &pb::ListenerFilter) -> Option<ProxyProtocol> {
+    let message = match &filter.config_type {
+        Some(listener_filter::ConfigType::TypedConfig(any)) => {
+            reader.within("typed_config", |reader| reader.unpack(any))?
+        }
+        _ => proxy_protocol::ProxyProtocol::default(),
+    };
+    // What a header says beside the addresses is taken off and goes nowhere.
+    reader.within("typed_config", |reader| {
+        fields!(reader, message => proxy_protocol::ProxyProtocol {
+            allow_requests_without_proxy_protocol;
+            ignored: pass_through_tlvs, stat_prefix, tlv_location;
+            refused: rules, disallowed_versions
+        });
+        Some(match allow_requests_without_proxy_protocol {
+            true => ProxyProtocol::Allowed,
+            false => ProxyProtocol::Required,
+        })
+    })
 }
 
 fn encode_chain(chain: &FilterChain) -> pb::FilterChain {

@@ -32,6 +32,7 @@ mod access_log;
 mod http_connection;
 mod tcp_proxy;
 mod network_rbac;
+mod proxy_protocol;
 mod upstream_http;
 mod outlier;
 mod load_balancing;

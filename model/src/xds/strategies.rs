@@ -472,7 +472,11 @@ fn rules() -> BoxedStrategy<Rules> {
         (any::<u16>(), any::<u16>()).prop_map(|(a, b)| Deed::DestinationPort(a.min(b)..=a.max(b))),
         string().prop_map(Deed::ServerName),
     ];
-    let doer = prop_oneof![of(string()).prop_map(Doer::Authenticated), prefix().prop_map(Doer::SourceIp)];
+    let doer = prop_oneof![
+        of(string()).prop_map(Doer::Authenticated),
+        prefix().prop_map(Doer::SourceIp),
+        prefix().prop_map(Doer::DirectRemoteIp),
+    ];
     let action = prop_oneof![Just(RbacAction::Allow), Just(RbacAction::Deny), Just(RbacAction::Log)];
     let policy = (vec(condition(deed.boxed()), 1..3), vec(condition(doer.boxed()), 1..3));
     (action, proptest::collection::btree_map(name(), policy, 0..2))
@@ -717,8 +721,15 @@ fn chain() -> BoxedStrategy<FilterChain> {
 
 pub(crate) fn listener() -> impl Strategy<Value = Listener> {
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
-    let inspection = (any::<bool>(), any::<bool>(), prop_oneof![Just(Duration::ZERO), duration()])
-        .prop_map(|(tls, http, timeout)| Inspection { tls, http, timeout });
+    let proxy_protocol = of(prop_oneof![Just(ProxyProtocol::Required), Just(ProxyProtocol::Allowed)]);
+    let inspection =
+        (proxy_protocol, any::<bool>(), any::<bool>(), prop_oneof![Just(Duration::ZERO), duration()])
+            .prop_map(|(proxy_protocol, tls, http, timeout)| Inspection {
+                proxy_protocol,
+                tls,
+                http,
+                timeout,
+            });
     (
         name(),
         vec(address(), 1..4),
@@ -994,10 +1005,11 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         1 => UpstreamTransport::ByEndpoint(tls),
         _ => UpstreamTransport::MutualTls(tls),
     });
+    let proxy_protocol = of(prop_oneof![Just(ProxyProtocolVersion::V1), Just(ProxyProtocolVersion::V2)]);
     let service =
         (name(), name(), name()).prop_map(|(host, name, namespace)| ServiceInfo { host, name, namespace });
     (
-        (name(), discovery, (load_balancing(), balancing()), duration(), http, transport),
+        (name(), discovery, (load_balancing(), balancing()), duration(), http, (transport, proxy_protocol)),
         (
             (limits(), limits(), of(health_check())),
             of(outlier()),
@@ -1010,6 +1022,8 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
         .prop_map(|((name, discovery, policy, connect_timeout, http, transport), rest)| {
             let (limits, outlier_detection, requests, idle_timeout, service, provenance) = rest;
             let (limits, high_priority_limits, health_check) = limits;
+            let (transport, proxy_protocol) = transport;
+            let by_endpoint = matches!(transport, UpstreamTransport::ByEndpoint(_));
             let (load_balancing, mut balancing) = policy;
             let original = matches!(discovery, Discovery::OriginalDst | Discovery::Dialled(_));
             let load_balancing = if original { LoadBalancing::RoundRobin } else { load_balancing };
@@ -1024,6 +1038,7 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
                 balancing,
                 connect_timeout,
                 http,
+                proxy_protocol: if by_endpoint { None } else { proxy_protocol },
                 transport,
                 limits,
                 high_priority_limits,

@@ -47,6 +47,7 @@ pub(crate) async fn http(
         downstream: request.version(),
         provenance: &[],
         preference: Preference::default(),
+        client: None,
     };
     let sent = Box::pin(worker.upstreams.send(&mut request, &destination)).await;
     sent.map(|exchange| exchange.response).map_err(|failure| CallError::Upstream(failure.error.message))

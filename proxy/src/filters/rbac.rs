@@ -49,6 +49,7 @@ fn allow(
     let facts = RbacFacts {
         request,
         source: connection.remote,
+        direct_remote: connection.direct_remote,
         destination: connection.local,
         peer: peer.as_deref(),
         server_name: connection.server_name.as_deref().unwrap_or_default(),

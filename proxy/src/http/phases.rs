@@ -300,6 +300,7 @@ async fn send(
         downstream: context.protocol(),
         provenance: &route.provenance,
         preference: Preference { hash: hash.hash, metadata_match: Some(&wanted) },
+        client: Some(context.connection().ends()),
     };
     let worker = context.downstream.worker.clone();
     // Boxed: it is large, and an idle connection must not hold room for it.
@@ -439,6 +440,7 @@ fn mirror(
         let worker = context.downstream.worker.clone();
         let (cluster, provenance) = (mirror.cluster.clone(), provenance.to_vec());
         let (downstream, timeout) = (context.protocol(), forward.timeout);
+        let client = Some(context.connection().ends());
         tokio::task::spawn_local(async move {
             let shadow = Forward { timeout, ..Forward::to(&cluster) };
             let destination = Destination {
@@ -448,6 +450,7 @@ fn mirror(
                 downstream,
                 provenance: &provenance,
                 preference: Preference::default(),
+                client,
             };
             if let Ok(exchange) = worker.upstreams.send(&mut copy, &destination).await {
                 use http_body_util::BodyExt;

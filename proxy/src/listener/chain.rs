@@ -92,6 +92,8 @@ pub fn needed_inspection(listener: &Listener, destination: SocketAddr) -> Inspec
         .any(|c| c.matches.transport != Some(Transport::Tls) && !c.matches.application_protocols.is_empty());
     let asks_alpn = candidates().any(|c| !c.matches.application_protocols.is_empty());
     Inspection {
+        // Taken off before.
+        proxy_protocol: None,
         tls: listener.inspection.tls && (asks_tls || asks_alpn),
         http: listener.inspection.http && asks_http,
         timeout: listener.inspection.timeout,

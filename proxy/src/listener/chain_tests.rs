@@ -29,7 +29,12 @@ fn listener(filter_chains: Vec<FilterChain>) -> Listener {
         use_original_dst: true,
         headless: false,
         direction: Direction::Inbound,
-        inspection: Inspection { tls: true, http: true, timeout: Duration::from_millis(500) },
+        inspection: Inspection {
+            tls: true,
+            http: true,
+            timeout: Duration::from_millis(500),
+            ..Inspection::default()
+        },
         filter_chains,
         default_filter_chain: None,
         provenance: Vec::new(),

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::FutureExt;
 use tokio::net::TcpStream;
 use weft_model::listener::{
-    ConnectionFacts, Direction, DownstreamTls, FilterChain, Listener, NetworkFilter, Transport,
+    ConnectionFacts, Direction, DownstreamTls, FilterChain, Inspection, Listener, NetworkFilter, Transport,
 };
 
 use super::chain::{ChosenChain, needed_inspection};
 use super::original_dst::{original_destination, unmapped};
+use super::proxied;
 use super::sniff::{Outcome, Sniffed, sniff};
 use super::statistics::{Event, ListenerStatistics};
 use crate::error::{ResponseFlag, ResponseFlags};
@@ -21,6 +22,7 @@ use crate::filters::{client_certificate, rbac};
 use crate::http::downstream::Downstream;
 use crate::http::serve;
 use crate::io::Io;
+use crate::proxy_protocol::Ends;
 use crate::tcp;
 use crate::telemetry::record::{ConnectionRecord, TcpRecord};
 use crate::tls::{ApplicationProtocol, PeerIdentity, TlsError};
@@ -44,15 +46,25 @@ pub(super) fn spawn(worker: &Rc<Worker>, entry: Arc<Listener>, stream: TcpStream
     });
 }
 
-async fn serve_connection(worker: Rc<Worker>, entry: Arc<Listener>, stream: TcpStream, remote: SocketAddr) {
+async fn serve_connection(
+    worker: Rc<Worker>,
+    entry: Arc<Listener>,
+    mut stream: TcpStream,
+    remote: SocketAddr,
+) {
     // The connection is younger than an answer that waits for more data to send.
     let _ = stream.set_nodelay(true);
     let Some(destination) = destination(&worker, &entry, &stream, remote) else { return };
     let listener = listener_of(&worker, entry, destination);
+    let direct = Ends { source: unmapped(remote), destination };
+    let Some(Ends { source, destination }) = ends(&worker, &listener, &mut stream, direct).await else {
+        return;
+    };
     let Some(sniffed) = inspect(&worker, &listener, &stream, destination).await else { return };
     let mut record = ConnectionRecord {
         direction: listener.direction,
-        remote: unmapped(remote),
+        remote: source,
+        direct_remote: direct.source,
         local: destination,
         peer_identity: None,
         peer_workload: None,
@@ -134,6 +146,26 @@ fn listener_of(worker: &Worker, entry: Arc<Listener>, destination: SocketAddr) -
     match snapshot.listener_for(destination) {
         Some(listener) if listener.direction == entry.direction => listener.clone(),
         _ => entry,
+    }
+}
+
+/// Whose connection it is, where a load balancer says that; none when it is closed.
+async fn ends(worker: &Worker, listener: &Listener, stream: &mut TcpStream, direct: Ends) -> Option<Ends> {
+    let Inspection { proxy_protocol: Some(presence), timeout, .. } = listener.inspection else {
+        return Some(direct);
+    };
+    match Box::pin(proxied::take(stream, presence, timeout)).await {
+        Ok(Some(told)) => {
+            Some(Ends { source: unmapped(told.source), destination: unmapped(told.destination) })
+        }
+        Ok(None) => Some(direct),
+        Err(why) => {
+            let count = worker.shared.statistics.count(Event::ProxyProtocol, direct.destination.port());
+            if count.is_power_of_two() {
+                tracing::warn!(client = %direct.source, listener = &*listener.name, "closed a connection: {why} (number {count} at port {})", direct.destination.port());
+            }
+            None
+        }
     }
 }
 

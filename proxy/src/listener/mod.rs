@@ -2,6 +2,8 @@
 
 pub mod accept;
 pub mod original_dst;
+mod peek;
+mod proxied;
 pub mod sniff;
 pub mod client_hello;
 pub mod chain;

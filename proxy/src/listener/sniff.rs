@@ -6,11 +6,11 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use weft_model::listener::{Inspection, Transport};
 
 use super::client_hello::{self, Parsed};
+use super::peek;
 
 #[cfg(test)]
 #[path = "sniff_tests.rs"]
@@ -18,8 +18,6 @@ mod tests;
 
 /// The most that is looked at. A client with a longer request line is taken by its first words.
 const WINDOW: usize = 16 * 1024;
-/// The first look: enough for nearly all clients.
-const FIRST_WINDOW: usize = 2048;
 /// RFC 9113, section 3.4.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The longest method of RFC 9110 and its extensions is half of this.
@@ -81,40 +79,8 @@ pub async fn sniff(stream: &TcpStream, inspection: Inspection) -> io::Result<Sni
 }
 
 async fn look(stream: &TcpStream, inspection: Inspection) -> io::Result<Sniffed> {
-    let mut window = vec![0; FIRST_WINDOW];
-    let mut seen = 0;
-    loop {
-        let ready = stream.ready(Interest::READABLE).await?;
-        // A look does not take bytes, so the socket would stay readable: to wait for more of them, a look that sees
-        // nothing new must pass for one that would block.
-        let peeked = stream.try_io(Interest::READABLE, || {
-            let length = peek(stream, &mut window)?;
-            if length > seen || length == 0 { Ok(length) } else { Err(io::ErrorKind::WouldBlock.into()) }
-        });
-        match peeked {
-            Ok(0) => return Ok(Sniffed::nothing(Outcome::Closed)),
-            Ok(length) => seen = length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if ready.is_read_closed() {
-                    return Ok(Sniffed::nothing(Outcome::Closed));
-                }
-                continue;
-            }
-            Err(error) => return Err(error),
-        }
-        if let Some(sniffed) = recognise(&window[..seen], inspection, seen == WINDOW) {
-            return Ok(sniffed);
-        }
-        if seen == window.len() {
-            window.resize((seen * 2).min(WINDOW), 0);
-        }
-    }
-}
-
-fn peek(stream: &TcpStream, window: &mut [u8]) -> io::Result<usize> {
-    use nix::sys::socket::{MsgFlags, recv};
-    use std::os::fd::AsRawFd;
-    Ok(recv(stream.as_raw_fd(), window, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT)?)
+    let found = peek::look(stream, WINDOW, |bytes, full| recognise(bytes, inspection, full)).await?;
+    Ok(found.unwrap_or_else(|| Sniffed::nothing(Outcome::Closed)))
 }
 
 /// What the bytes tell; none when more are needed. `full`: there will be no more to look at.

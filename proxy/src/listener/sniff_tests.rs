@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use super::super::client_hello::tests::hello_of;
 use super::*;
 
-const BOTH: Inspection = Inspection { tls: true, http: true, timeout: Duration::ZERO };
+const BOTH: Inspection = Inspection { proxy_protocol: None, tls: true, http: true, timeout: Duration::ZERO };
 
 fn protocol(bytes: &[u8]) -> Option<Sniffed> {
     recognise(bytes, BOTH, false)

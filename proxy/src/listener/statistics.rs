@@ -40,6 +40,8 @@ pub enum Event {
     SniffTimeout,
     /// No filter chain serves such a connection, as plain text where mutual TLS is required.
     Refused,
+    /// It had no header of the PROXY protocol that could be believed.
+    ProxyProtocol,
     /// Its TLS handshake failed.
     HandshakeFailed,
     /// It was sent to this proxy itself, which would have gone round in circles.

@@ -130,6 +130,7 @@ impl Observed {
             let event = match event {
                 Event::SniffTimeout => "protocol_detection_timeout",
                 Event::Refused => "refused",
+                Event::ProxyProtocol => "proxy_protocol",
                 Event::HandshakeFailed => "handshake_failed",
                 Event::Loop => "loop",
             };

@@ -47,7 +47,8 @@ fn inbound_listener(plain_text: bool) -> Listener {
     if plain_text {
         listener.filter_chains.push(chain("plain", matches(Transport::Raw), http(false)));
     }
-    listener.inspection = Inspection { tls: true, http: true, timeout: Duration::from_secs(5) };
+    listener.inspection =
+        Inspection { tls: true, http: true, timeout: Duration::from_secs(5), ..Inspection::default() };
     listener
 }
 

@@ -181,7 +181,12 @@ fn an_undeclared_protocol_is_found_by_its_first_bytes() {
         };
         let mut undeclared = listener("any", "127.0.0.2", Direction::Outbound, tcp_filter("echo"));
         undeclared.filter_chains = vec![chain("http", sniffed, http_filter("routes"))];
-        undeclared.inspection = Inspection { tls: false, http: true, timeout: Duration::from_millis(50) };
+        undeclared.inspection = Inspection {
+            tls: false,
+            http: true,
+            timeout: Duration::from_millis(50),
+            ..Inspection::default()
+        };
         add_listener(&mut snapshot, undeclared);
         let proxy = Proxy::start(snapshot);
         let address = proxy.at("127.0.0.2").await;

@@ -67,7 +67,8 @@ fn inbound(application: std::net::SocketAddr) -> Snapshot {
         ..chain("mtls", matches, tcp_filter("inbound"))
     }];
     listener.default_filter_chain = None;
-    listener.inspection = Inspection { tls: true, http: false, timeout: Duration::from_secs(5) };
+    listener.inspection =
+        Inspection { tls: true, http: false, timeout: Duration::from_secs(5), ..Inspection::default() };
     add_listener(&mut snapshot, listener);
     snapshot
 }
@@ -191,7 +192,8 @@ fn bytes_and_the_end_that_came_before_the_upstream_was_connected_are_passed_on()
             ..FilterChainMatch::default()
         };
         undeclared.filter_chains = vec![chain("http", sniffed, http_filter("routes"))];
-        undeclared.inspection = Inspection { tls: false, http: true, timeout: Duration::from_secs(5) };
+        undeclared.inspection =
+            Inspection { tls: false, http: true, timeout: Duration::from_secs(5), ..Inspection::default() };
         add_listener(&mut snapshot, undeclared);
         let proxy = Proxy::start(snapshot);
         let mut client = TcpStream::connect(proxy.at("127.0.0.2").await).await.unwrap();

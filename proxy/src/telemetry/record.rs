@@ -13,14 +13,17 @@ use weft_model::provenance::Provenance;
 
 use crate::error::ResponseFlags;
 use crate::filters::trace_context::Span;
+use crate::proxy_protocol::Ends;
 
 /// The connection that an exchange came by. One for all exchanges of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionRecord {
     /// Which way.
     pub direction: Direction,
-    /// The client.
+    /// The client; where a load balancer says so, the one that it passes on.
     pub remote: SocketAddr,
+    /// Who is at the other end of the connection itself.
+    pub direct_remote: SocketAddr,
     /// Where the client wanted to go.
     pub local: SocketAddr,
     /// Over mutual TLS: who the client proved to be.
@@ -29,6 +32,14 @@ pub struct ConnectionRecord {
     pub peer_workload: Option<Arc<WorkloadInfo>>,
     /// Server name indication.
     pub server_name: Option<Arc<str>>,
+}
+
+impl ConnectionRecord {
+    /// From whom to where.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        Ends { source: self.remote, destination: self.local }
+    }
 }
 
 /// One request and its response.

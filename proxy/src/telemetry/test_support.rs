@@ -65,6 +65,7 @@ pub(super) fn outbound() -> Sample {
         connection: ConnectionRecord {
             direction: Direction::Outbound,
             remote: address("10.0.0.7:51000"),
+            direct_remote: address("10.0.0.7:51000"),
             local: address("10.96.0.9:9080"),
             peer_identity: None,
             peer_workload: None,

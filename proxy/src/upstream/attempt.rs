@@ -20,6 +20,7 @@ use crate::balance::{EndpointState, Outcome};
 use crate::body::Body;
 use crate::error::Progress;
 use crate::http1::{ClientConnection, ClientSettings, SendError, SendErrorKind};
+use crate::proxy_protocol::{self, Ends};
 use crate::tls::ApplicationProtocol;
 
 /// How often an attempt takes another connection because a pooled one turned out closed by the upstream after
@@ -36,6 +37,8 @@ pub(super) struct Attempt<'a> {
     /// Those of the route's priority.
     pub(super) limits: &'a Rc<Limits>,
     pub(super) replay: Option<&'a Replay>,
+    /// Whose connection it is.
+    pub(super) client: Option<&'a Ends>,
 }
 
 /// The connection that an attempt used, as far as telemetry wants to know.
@@ -184,13 +187,17 @@ impl Attempt<'_> {
         let tls = self.cluster.tls.borrow().clone();
         let settings = tls_to(&self.config.transport, &endpoint).map(|settings| (settings, &*tls));
         let connector = &self.upstreams.connector;
-        let connecting = connector.connect(endpoint.address, settings, protocol, self.config.connect_timeout);
+        let Cluster { connect_timeout, proxy_protocol, .. } = *self.config;
+        let preamble = proxy_protocol.map(|version| proxy_protocol::header(version, self.client.copied()));
+        let preamble = preamble.as_deref().unwrap_or_default();
+        let connecting = connector.connect(endpoint.address, preamble, settings, protocol, connect_timeout);
         match connecting.await {
             Ok(connected) => {
                 self.cluster.forgive(self.endpoint);
                 let Cluster { idle_timeout, max_requests_per_connection, .. } = *self.config;
-                let connection =
-                    Connection::new(pool, &connected, limit, idle_timeout, max_requests_per_connection);
+                // What was told of one client does not hold for the next.
+                let most = proxy_protocol.map(|_| 1).or(max_requests_per_connection);
+                let connection = Connection::new(pool, &connected, limit, idle_timeout, most);
                 Ok((connected, connection))
             }
             Err(error) => {

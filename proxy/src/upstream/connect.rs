@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use weft_model::cluster::{UpstreamTls, UpstreamTransport};
 use weft_model::endpoint::Endpoint;
@@ -101,22 +102,23 @@ pub(crate) fn tls_to<'a>(transport: &'a UpstreamTransport, endpoint: &Endpoint) 
 }
 
 impl Connector {
-    /// Connects within `timeout`, TLS included.
+    /// Connects within `timeout`, TLS included. `preamble` is sent before anything else.
     pub(crate) async fn connect(
         &self,
         address: SocketAddr,
+        preamble: &[u8],
         tls: Option<(TlsTo<'_>, &ClusterTls)>,
         protocol: ApplicationProtocol,
         timeout: Duration,
     ) -> Result<Connected, ConnectError> {
         let connecting = async {
             let Some((settings, cluster)) = tls else {
-                let stream = self.tcp(address).await.map_err(ConnectError::failed)?;
+                let stream = self.tcp(address, preamble).await.map_err(ConnectError::failed)?;
                 return Ok(Connected { io: Io::from(stream), peer: None, certificate: None });
             };
             let settings = match settings {
                 TlsTo::Mesh(settings) => settings,
-                TlsTo::Context(context) => return self.with_context(context, address).await,
+                TlsTo::Context(context) => return self.with_context(context, address, preamble).await,
             };
             let inbound = self.inbound.get().filter(|_| self.own.contains(&address.ip()));
             let (stream, announced) = match inbound {
@@ -125,7 +127,7 @@ impl Connector {
                         self.own_inbound(address, port).await.map_err(ConnectError::failed)?;
                     (stream, Some(announced))
                 }
-                None => (self.tcp(address).await.map_err(ConnectError::failed)?, None),
+                None => (self.tcp(address, preamble).await.map_err(ConnectError::failed)?, None),
             };
             let connected = self.tls(stream, address, settings, cluster, protocol).await;
             // The handshake was the inbound side's: it has found out by now.
@@ -139,8 +141,9 @@ impl Connector {
         &self,
         context: &Arc<ClientContext>,
         address: SocketAddr,
+        preamble: &[u8],
     ) -> Result<Connected, ConnectError> {
-        let stream = self.tcp(address).await.map_err(ConnectError::failed)?;
+        let stream = self.tcp(address, preamble).await.map_err(ConnectError::failed)?;
         let sni = Some(&*context.sni).filter(|sni| !sni.is_empty());
         let connecting = self.contexts.connect(context, server_name(sni, address.ip()), stream);
         let (stream, peer) = Box::pin(connecting).await.map_err(ConnectError::failed)?;
@@ -148,7 +151,15 @@ impl Connector {
         Ok(Connected { io: Io::from(stream), peer, certificate: None })
     }
 
-    async fn tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
+    async fn tcp(&self, address: SocketAddr, preamble: &[u8]) -> io::Result<TcpStream> {
+        let mut stream = self.plain_tcp(address).await?;
+        if !preamble.is_empty() {
+            stream.write_all(preamble).await?;
+        }
+        Ok(stream)
+    }
+
+    async fn plain_tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
         if let Some(egress) = self.egress.as_ref().filter(|egress| egress.leads_to(address.ip())) {
             return Box::pin(egress.connect(address)).await;
         }

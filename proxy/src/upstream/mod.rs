@@ -66,6 +66,7 @@ use crate::body::Body;
 use crate::error::{ProxyError, ResponseFlags};
 use crate::identity::Identity;
 use crate::own_calls::OwnCalls;
+use crate::proxy_protocol::Ends;
 use crate::telemetry::record::UpstreamRecord;
 use cluster::ClusterState;
 use connect::Connector;
@@ -129,6 +130,8 @@ pub struct Destination<'a> {
     pub provenance: &'a [Provenance],
     /// Which of the cluster's endpoints is preferred.
     pub preference: Preference<'a>,
+    /// Whose connection it came by, for clusters that tell their endpoints; none: this proxy's own request.
+    pub client: Option<Ends>,
 }
 
 /// Which of a cluster's endpoints is preferred.

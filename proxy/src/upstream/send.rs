@@ -237,6 +237,7 @@ impl<'a> Call<'a> {
             endpoint,
             limits: self.limits(),
             replay: self.replay.as_ref(),
+            client: self.destination.client.as_ref(),
         }
         .send(request, self.http2);
         let (response, used) = match self.attempt_deadline(began) {
@@ -401,6 +402,7 @@ impl<'a> Call<'a> {
             endpoint,
             limits: self.limits(),
             replay: self.replay.as_ref(),
+            client: self.destination.client.as_ref(),
         };
         attempt.restore(request, false)
     }

@@ -9,6 +9,7 @@ use super::limits::{Bounded, LimitGuard};
 use super::{Failure, OriginalDestination, Preference, Upstreams};
 use crate::balance::{ActiveGuard, Outcome, Pick};
 use crate::io::Io;
+use crate::proxy_protocol::{self, Ends};
 use crate::telemetry::record::UpstreamRecord;
 use crate::tls::ApplicationProtocol;
 
@@ -43,6 +44,7 @@ impl Upstreams {
         cluster: &str,
         original_dst: Option<OriginalDestination>,
         preference: Preference<'_>,
+        client: Option<Ends>,
         provenance: &[Provenance],
     ) -> Result<TcpUpstream, Failure> {
         let Some(state) = self.cluster(cluster) else {
@@ -76,8 +78,10 @@ impl Upstreams {
             let now = endpoint.endpoint();
             let tls = state.tls.borrow().clone();
             let settings = tls_to(&config.transport, &now).map(|settings| (settings, &*tls));
+            let preamble = config.proxy_protocol.map(|version| proxy_protocol::header(version, client));
             let connecting = Box::pin(self.connector.connect(
                 now.address,
+                preamble.as_deref().unwrap_or_default(),
                 settings,
                 ApplicationProtocol::Tcp,
                 config.connect_timeout,

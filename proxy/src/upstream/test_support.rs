@@ -278,6 +278,7 @@ pub(super) async fn send(
         downstream: request.version(),
         provenance: &[],
         preference: Default::default(),
+        client: None,
     };
     upstreams.send(request, &destination).await
 }

@@ -375,6 +375,7 @@ fn original_destinations_are_gone_to_and_names_are_resolved() {
             downstream: Version::HTTP_11,
             provenance: &[],
             preference: Default::default(),
+            client: None,
         };
         original.send(&mut request("GET", Body::Empty), &destination).await.expect("an answer");
         let named = by(Discovery::Dns(vec![("127.0.0.1".into(), server.address.port())]));
@@ -405,6 +406,7 @@ fn the_endpoint_that_the_client_dialled_is_the_only_one_that_will_do() {
             downstream: Version::HTTP_11,
             provenance: &[],
             preference: Default::default(),
+            client: None,
         };
         for _ in 0..6 {
             let destination = to(second.address, true);
@@ -433,7 +435,7 @@ fn tcp_goes_to_another_endpoint_when_the_first_refuses() {
         let upstreams = upstreams(cluster(UpstreamHttp::Http1, &[refusing().await, address]));
         for _ in 0..4 {
             let mut upstream =
-                upstreams.connect_tcp(CLUSTER, None, Default::default(), &[]).await.expect("connected");
+                upstreams.connect_tcp(CLUSTER, None, Default::default(), None, &[]).await.expect("connected");
             assert_eq!(upstream.record.address, address);
             let (mut accepted, _) = listener.accept().await.expect("accepted");
             upstream.io.write_all(b"hi").await.expect("written");

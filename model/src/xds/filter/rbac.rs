@@ -175,7 +175,8 @@ fn encode_principal(principal: &Principal) -> pb::Principal {
                 principal_name: name.as_ref().map(text::encode),
             })
         }
-        Condition::Special(Doer::SourceIp(prefix)) => {
+        Condition::Special(Doer::SourceIp(prefix)) => Identifier::SourceIp(address::encode_prefix(prefix)),
+        Condition::Special(Doer::DirectRemoteIp(prefix)) => {
             Identifier::DirectRemoteIp(address::encode_prefix(prefix))
         }
     };
@@ -206,11 +207,12 @@ fn decode_principal(reader: &mut Reader, principal: pb::Principal) -> Option<Pri
             let name = reader.within("authenticated.principal_name", |reader| text::decode(reader, name))?;
             Condition::Special(Doer::Authenticated(Some(name)))
         }
-        Some(Identifier::SourceIp(range) | Identifier::DirectRemoteIp(range)) => {
-            Condition::Special(Doer::SourceIp(
-                reader.within("direct_remote_ip", |reader| address::decode_prefix(reader, range))?,
-            ))
-        }
+        Some(Identifier::SourceIp(range)) => Condition::Special(Doer::SourceIp(
+            reader.within("source_ip", |reader| address::decode_prefix(reader, range))?,
+        )),
+        Some(Identifier::DirectRemoteIp(range)) => Condition::Special(Doer::DirectRemoteIp(
+            reader.within("direct_remote_ip", |reader| address::decode_prefix(reader, range))?,
+        )),
         // What a client says of where it comes from is believed by nobody here.
         Some(Identifier::RemoteIp(_)) => return reader.unsupported("remote_ip"),
         Some(Identifier::Metadata(_)) => return reader.unsupported("metadata"),

@@ -117,6 +117,9 @@ impl<'a> Entry<'a> {
             Operator::Duration => Value::Number(self.duration().as_millis() as u64),
             Operator::ResponseFlags => Value::Flags(self.flags()),
             Operator::DownstreamRemoteAddress(part) => Value::Address(self.connection().remote, *part),
+            Operator::DownstreamDirectRemoteAddress(part) => {
+                Value::Address(self.connection().direct_remote, *part)
+            }
             Operator::DownstreamLocalAddress(part) => Value::Address(self.connection().local, *part),
             Operator::RequestedServerName => {
                 self.connection().server_name.as_deref().unwrap_or_default().into()

@@ -15,6 +15,7 @@ use weft_model::endpoint::Endpoint;
 use weft_model::health_check::{HealthCheck, HealthQuestion, HttpQuestion};
 
 use crate::io::Io;
+use crate::proxy_protocol;
 use crate::tls::ApplicationProtocol;
 use crate::upstream::cluster::ClusterState;
 use crate::upstream::connect::{Connector, tls_to};
@@ -169,7 +170,9 @@ async fn connect(
     let tls = cluster.tls.borrow().clone();
     let settings = tls_to(&config.transport, endpoint).map(|settings| (settings, &*tls));
     let address = SocketAddr::new(endpoint.address.ip(), port);
-    let connected = connector.connect(address, settings, protocol, check.timeout).await;
+    let preamble = config.proxy_protocol.map(|version| proxy_protocol::header(version, None));
+    let preamble = preamble.as_deref().unwrap_or_default();
+    let connected = connector.connect(address, preamble, settings, protocol, check.timeout).await;
     connected.ok().map(|connected| connected.io)
 }
 
