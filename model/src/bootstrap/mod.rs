@@ -150,7 +150,15 @@ impl fmt::Display for Misfit {
 /// Everything that is wrong with it: first what is no YAML, then what is no such message, then what is not supported or
 /// does not fit together.
 pub fn read(text: &str) -> Result<Read, BootstrapErrors> {
-    let (root, bytes) = message(text, MESSAGE)?;
+    read_by(&Messages::envoy(), text)
+}
+
+/// As [`read`], by descriptors that are there already.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_by(messages: &Messages, text: &str) -> Result<Read, BootstrapErrors> {
+    let (root, bytes) = message(messages, text, MESSAGE)?;
     match xds::bootstrap::decode(&bytes) {
         Ok((bootstrap, notes)) => Ok(Read { bootstrap, notes: placed(&root, &notes) }),
         Err(errors) => Err(BootstrapErrors(placed(&root, errors.mistakes()))),
@@ -158,7 +166,7 @@ pub fn read(text: &str) -> Result<Read, BootstrapErrors> {
 }
 
 /// The tree of a text, and the bytes of the message that it describes.
-fn message(text: &str, name: &str) -> Result<(Node, Vec<u8>), BootstrapErrors> {
+fn message(messages: &Messages, text: &str, name: &str) -> Result<(Node, Vec<u8>), BootstrapErrors> {
     let (root, errors) = yaml::parse_within(text, yaml::Bounds::OWN);
     let syntax = errors.into_iter().map(|error| Misfit {
         field: String::new(),
@@ -174,7 +182,7 @@ fn message(text: &str, name: &str) -> Result<(Node, Vec<u8>), BootstrapErrors> {
         return Err(BootstrapErrors(syntax));
     }
     let root = root.unwrap_or_default();
-    let bytes = Messages::envoy().read(name, &root).map_err(BootstrapErrors)?;
+    let bytes = messages.read(name, &root).map_err(BootstrapErrors)?;
     Ok((root, bytes))
 }
 
@@ -204,7 +212,7 @@ pub enum Secret {
 /// # Errors
 /// Everything in it that is no such message.
 pub fn read_response(text: &str) -> Result<DiscoveryResponse, BootstrapErrors> {
-    let (_, bytes) = message(text, "envoy.service.discovery.v3.DiscoveryResponse")?;
+    let (_, bytes) = message(&Messages::envoy(), text, "envoy.service.discovery.v3.DiscoveryResponse")?;
     DiscoveryResponse::decode(bytes.as_slice()).map_err(|error| {
         BootstrapErrors(vec![Misfit {
             field: String::new(),
@@ -219,7 +227,7 @@ pub fn read_response(text: &str) -> Result<DiscoveryResponse, BootstrapErrors> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn read_secrets(text: &str) -> Result<HashMap<String, Secret>, BootstrapErrors> {
-    let (root, bytes) = message(text, "envoy.service.discovery.v3.DiscoveryResponse")?;
+    let (root, bytes) = message(&Messages::envoy(), text, "envoy.service.discovery.v3.DiscoveryResponse")?;
     xds::bootstrap::decode_secrets(&bytes).map_err(|errors| BootstrapErrors(placed(&root, errors.mistakes())))
 }
 

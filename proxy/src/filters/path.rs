@@ -38,12 +38,15 @@ fn is_normal(path: &str) -> bool {
     true
 }
 
-/// Decodes percent-encoded unreserved characters; all other encodings, malformed ones too, stay as they are.
+/// Decodes percent-encoded unreserved characters; all other encodings, malformed ones too, stay as they are. So does one
+/// that would complete a malformed one before it: `%6%39` would become `%69`, an `i` to who decodes once more, and a
+/// path that no rule had seen.
 fn decoded(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     let mut rest = path;
     while let Some(character) = rest.chars().next() {
         let encoded = rest.as_bytes().get(1..3).filter(|_| character == '%').and_then(unreserved);
+        let encoded = encoded.filter(|byte| !byte.is_ascii_hexdigit() || !ends_in_half_an_escape(&text));
         match encoded {
             Some(byte) => {
                 text.push(char::from(byte));
@@ -56,6 +59,15 @@ fn decoded(path: &str) -> String {
         }
     }
     text
+}
+
+/// Complete escapes have three characters, so what ends like this is not one.
+fn ends_in_half_an_escape(text: &str) -> bool {
+    match text.as_bytes() {
+        [.., b'%'] => true,
+        [.., b'%', digit] => digit.is_ascii_hexdigit(),
+        _ => false,
+    }
 }
 
 /// The unreserved character (RFC 3986, section 2.3) that two hexadecimal digits stand for.

@@ -1,0 +1,6 @@
+//! The proxy's normal form of paths.
+
+#[path = "../../proxy/src/filters/path.rs"]
+mod path;
+
+pub use path::normalised;
